@@ -1,0 +1,178 @@
+"""Turns the body of a response into a page of logs, checked against the schema on the way.
+
+The types that msgspec checks with are derived from the JSON schema, so that there is one source of truth. The common
+case costs one pass of compiled code; only a body that does not fit is looked at again, to say what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from tap_sequence.errors import RecordError, TransientRequestError
+from tap_sequence.pages import Log, Page
+from tap_sequence.redact import clean
+from tap_sequence.timestamps import parse_timestamp
+
+_QUOTED_CHARACTERS = 200
+
+
+class _Pagination(msgspec.Struct):
+    """`pagination`: every field may be absent or null (published OpenAPI; sister endpoints mark them nullable)."""
+
+    after: str | None = None
+    total: int | None = msgspec.field(name="totalResultSize", default=None)
+
+
+class _Envelope(msgspec.Struct):
+    """What a response has to be before its logs are looked at one by one."""
+
+    items: list[msgspec.Raw]
+    pagination: _Pagination
+
+
+def type_from_schema(schema: Mapping[str, Any], name: str) -> Any:
+    """Derive the type that msgspec checks and decodes with from a JSON schema.
+
+    Objects become structs that refuse unknown fields; a field that is not required may be absent, and stays absent
+    when it is written again. A schema without a type is any JSON value.
+    """
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    options: list[Any] = []
+    for kind in kinds:
+        match kind:
+            case "object":
+                options.append(_struct_from_schema(schema, name))
+            case "array":
+                options.append(list[type_from_schema(schema["items"], name + "Element")])  # type: ignore[misc]
+            case "string":
+                options.append(str)
+            case "null":
+                options.append(None)
+            case _:
+                msg = f"{name}: no type for {kind!r} in a stream schema"
+                raise NotImplementedError(msg)
+    if not options:
+        return Any
+    result = options[0]
+    for option in options[1:]:
+        result |= option
+    return result
+
+
+def _struct_from_schema(schema: Mapping[str, Any], name: str) -> type[msgspec.Struct]:
+    required = set(schema.get("required", []))
+    fields: list[Any] = []
+    for field, definition in schema["properties"].items():
+        field_type = type_from_schema(definition, name + field[0].upper() + field[1:])
+        if field in required:
+            fields.append((field, field_type))
+        else:
+            fields.append((field, field_type | msgspec.UnsetType, msgspec.UNSET))
+    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, gc=False)
+
+
+class PageDecoder:
+    """Decodes and checks response bodies for one stream.
+
+    Args:
+        schema: The stream's JSON schema.
+        logger: Where unknown fields are warned of, each once.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], logger: logging.Logger) -> None:
+        self._schema = schema
+        self._logger = logger
+        self._warned: set[str] = set()
+        log_type = type_from_schema(schema, "ActivityLog")
+        self._log_type = log_type
+        envelope: Any = msgspec.defstruct(
+            "Envelope", [("items", list[log_type]), ("pagination", _Pagination)]
+        )
+        # Decimals keep every digit of a number in metadata.
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope, float_hook=Decimal)
+
+    def decode(self, body: bytes, *, asked_at: int) -> Page:
+        """Turn a body into a page.
+
+        Raises:
+            TransientRequestError: The body is not what the endpoint answers with; another try may mend it.
+            RecordError: A log lacks a required field, or holds a value of the wrong type.
+        """
+        try:
+            envelope = self._decoder.decode(body)
+            records, pagination = envelope.items, envelope.pagination
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            records, pagination = self._decode_carefully(body)
+        return Page(
+            logs=tuple(_to_log(record) for record in records),
+            after=pagination.after or None,
+            total=pagination.total,
+            asked_at=asked_at,
+        )
+
+    def _decode_carefully(self, body: bytes) -> tuple[list[Any], _Pagination]:
+        """Decode a body with unknown fields in it, or say what is wrong with it."""
+        try:
+            envelope = msgspec.json.decode(body, type=_Envelope)
+            items = [msgspec.json.Decoder(float_hook=Decimal).decode(raw) for raw in envelope.items]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            msg = f"the answer is not a page of activity logs ({error}); it begins with {quote(body)}"
+            raise TransientRequestError(msg) from None
+        return [self._convert(item) for item in items], envelope.pagination
+
+    def _convert(self, item: Any) -> Any:
+        for field in _drop_unknown_fields(item, self._schema, ""):
+            if field not in self._warned:
+                self._warned.add(field)
+                self._logger.warning(
+                    "The API returned a field that the schema does not know; left out: %s", field
+                )
+        try:
+            return msgspec.convert(item, self._log_type)
+        except msgspec.ValidationError as error:
+            log_id = item.get("id") if isinstance(item, dict) else None
+            msg = (
+                f"Log {log_id!r} does not fit the schema: {error}. The run ends here, so that nothing is lost or "
+                "wrong: the last STATE stands before this log. See whether a newer version of this tap knows the "
+                "change, or report it to Sequence's support with the log's id."
+            )
+            raise RecordError(msg) from None
+
+
+def quote(body: bytes) -> str:
+    """Return the beginning of a body, cleaned, for a message."""
+    # Cleaned before it is cut, so that no half of an e-mail address is left over.
+    return repr(clean(body[: 8 * _QUOTED_CHARACTERS].decode("utf-8", errors="replace"))[:_QUOTED_CHARACTERS])
+
+
+def _to_log(record: Any) -> Log:
+    try:
+        created_at = parse_timestamp(record.createdAt)
+    except ValueError:
+        msg = (
+            f"Log {record.id!r} does not fit the schema: createdAt is {record.createdAt!r}, which is not a time. The "
+            "run ends here; the last STATE stands before this log. Report it to Sequence's support with the log's id."
+        )
+        raise RecordError(msg) from None
+    return Log(record.id, created_at, record.createdAt, record)
+
+
+def _drop_unknown_fields(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Remove from `value` what the schema does not know; yield the paths of what was removed."""
+    if isinstance(value, dict) and "properties" in schema:
+        for field in list(value):
+            where = f"{path}.{field}" if path else field
+            if field in schema["properties"]:
+                yield from _drop_unknown_fields(value[field], schema["properties"][field], where)
+            else:
+                del value[field]
+                yield where
+    elif isinstance(value, list) and "items" in schema:
+        for element in value:
+            yield from _drop_unknown_fields(element, schema["items"], path + "[]")

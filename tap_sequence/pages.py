@@ -1,0 +1,72 @@
+"""The shapes that travel between the client, the walk and the stream. Plain data, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class SortOrder(StrEnum):
+    """Directions that the API can list in (`sortOrder`, published OpenAPI)."""
+
+    ASCENDING = "ASC"
+    DESCENDING = "DESC"
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """One page to ask for.
+
+    Attributes:
+        order: Direction of the walk.
+        cursor: The `after` to send; None for the first page.
+        number: Which page of its walk this is, from 1; for messages.
+    """
+
+    order: SortOrder
+    cursor: str | None
+    number: int
+
+    def __str__(self) -> str:
+        where = "from the start" if self.cursor is None else f"after cursor {self.cursor}"
+        return f"page {self.number} ({self.order} {where})"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One activity log.
+
+    Attributes:
+        id: The log's id.
+        created_at: `createdAt` in microseconds since 1970, UTC.
+        created_at_text: `createdAt` as the API wrote it.
+        record: The log as decoded; opaque to walk and bookmark.
+    """
+
+    id: str
+    created_at: int
+    created_at_text: str
+    record: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One response of the API.
+
+    Attributes:
+        logs: The logs, in the order of the walk.
+        after: The cursor of the next page, or None at the end of the list.
+        total: `totalResultSize`, where the API gave it.
+        asked_at: When the request was sent, in microseconds since 1970: all that was visible then is on the page.
+    """
+
+    logs: tuple[Log, ...]
+    after: str | None
+    total: int | None
+    asked_at: int
+
+
+Fetch: TypeAlias = Callable[[PageRequest], Page]
+"""Gets one page, or raises a RequestError; BadRequestError where the API answered 400."""

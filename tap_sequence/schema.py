@@ -1,0 +1,22 @@
+"""Where the stream schemas are: `schemas/`, the one source of truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parent
+
+# The wheel carries the folder inside the package; a source checkout and an editable install have it beside it.
+SCHEMAS_DIR = next(
+    folder
+    for folder in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas")
+    if (folder / "activity_logs.json").is_file()
+)
+"""Folder with one JSON schema for each stream, `<stream>.json`."""
+
+ACTIVITY_LOGS_SCHEMA: dict[str, Any] = json.loads(
+    (SCHEMAS_DIR / "activity_logs.json").read_text(encoding="utf-8")
+)
+"""The schema of stream activity_logs."""

@@ -1,0 +1,308 @@
+"""The settings: names, types, defaults, descriptions, and what each takes. The one source of all of it.
+
+README.md, meltano.yml, `--help` and `--about` are held against `CONFIG_JSONSCHEMA` by tests/test_settings.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+from urllib.parse import SplitResult, urlsplit
+
+from jsonschema import Draft202012Validator
+from singer_sdk import typing as th
+
+from tap_sequence import __version__
+from tap_sequence.timestamps import parse_timestamp
+
+API_URLS = {
+    "production": "https://eu.sequencehq.com/api",
+    "sandbox": "https://sandbox.sequencehq.com/api",
+}
+"""Base URLs of the vendor's environments (published OpenAPI, `servers`)."""
+
+DEMO = "demo"
+_HEADER_TEXT = "printable ASCII"
+_HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+_SECRETS = ("client_id", "client_secret")
+
+CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
+    th.Property(
+        "client_id",
+        th.StringType(min_length=1),
+        secret=True,
+        title="Client ID",
+        description="Client ID of your Sequence API credentials. Required, except in environment demo.",
+    ),
+    th.Property(
+        "client_secret",
+        th.StringType(min_length=1),
+        secret=True,
+        title="Client secret",
+        description="Client secret of your Sequence API credentials. Required, except in environment demo.",
+    ),
+    th.Property(
+        "environment",
+        th.StringType(),
+        default="production",
+        allowed_values=["production", "sandbox", DEMO],
+        title="Environment",
+        description=(
+            "Which Sequence to read: production or sandbox (both Sequence's own), or demo, a simulator inside this "
+            "tap that needs no credentials."
+        ),
+    ),
+    th.Property(
+        "api_url",
+        th.StringType(min_length=1),
+        title="API URL",
+        description="Base URL of the API, in place of the environment's. https only, unless the host is loopback.",
+    ),
+    th.Property(
+        "api_version",
+        th.StringType(pattern=_HEADER_PATTERN),
+        default="2024-07-30",
+        title="API version",
+        description="Version of the API to ask for, sent as Sequence-Version.",
+    ),
+    th.Property(
+        "start_date",
+        th.StringType(min_length=1),
+        title="Start date",
+        description=(
+            "Emit only logs created at or after this time (ISO 8601; UTC where it names no offset). Without it, all."
+        ),
+        examples=["2026-01-01T00:00:00Z"],
+    ),
+    th.Property(
+        "page_size",
+        th.IntegerType(minimum=1, maximum=100),
+        default=100,
+        title="Page size",
+        description="Logs to ask for in one request, 1 to 100.",
+    ),
+    th.Property(
+        "activity_log_object_id",
+        th.StringType(min_length=1),
+        title="Object ID filter",
+        description="Read only logs about the object with this id (the API's activityLogObjectId).",
+    ),
+    th.Property(
+        "activity_log_object_entity_id",
+        th.StringType(min_length=1),
+        title="Object entity ID filter",
+        description="Read only logs about the entity with this id (the API's activityLogObjectEntityId).",
+    ),
+    th.Property(
+        "lookback_seconds",
+        th.IntegerType(minimum=0, maximum=86_400),
+        default=300,
+        title="Lookback",
+        description=(
+            "How many seconds late a log may become visible and still be picked up by a later run, 0 to 86400; 0 "
+            "turns it off."
+        ),
+    ),
+    th.Property(
+        "requests_per_minute",
+        th.IntegerType(minimum=1, maximum=60_000),
+        default=1200,
+        title="Requests per minute",
+        description="Most requests to send in a minute. Sequence allows 1,500 for each key, all its users together.",
+    ),
+    th.Property(
+        "request_timeout_seconds",
+        th.NumberType(exclusive_minimum=0, maximum=3600),
+        default=60,
+        title="Request timeout",
+        description="Seconds to wait for a connection, and for the next piece of an answer, up to 3600.",
+    ),
+    th.Property(
+        "retry_budget_seconds",
+        th.NumberType(minimum=0, maximum=86_400),
+        default=600,
+        title="Retry budget",
+        description="Seconds for which one page may be tried again before the run fails, 0 to 86400.",
+    ),
+    th.Property(
+        "user_agent",
+        th.StringType(pattern=_HEADER_PATTERN),
+        default=f"tap-sequence/{__version__}",
+        title="User agent",
+        description="Sent as User-Agent, so that Sequence can tell who asks.",
+    ),
+    additional_properties=False,
+).to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a run, checked and with defaults filled in. One field for each in CONFIG_JSONSCHEMA."""
+
+    client_id: str | None
+    client_secret: str | None
+    environment: str
+    api_url: str | None
+    api_version: str
+    start_date: str | None
+    page_size: int
+    activity_log_object_id: str | None
+    activity_log_object_entity_id: str | None
+    lookback_seconds: int
+    requests_per_minute: int
+    request_timeout_seconds: float
+    retry_budget_seconds: float
+    user_agent: str
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Take the tap's own settings out of a config that `find_problems` found nothing wrong with."""
+        values: dict[str, Any] = {field.name: config.get(field.name) for field in fields(cls)}
+        return cls(**values)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the simulator inside the package is to answer."""
+        return self.environment == DEMO and self.api_url is None
+
+    @property
+    def start_date_microseconds(self) -> int | None:
+        """`start_date` in microseconds since 1970."""
+        return None if self.start_date is None else parse_timestamp(self.start_date)
+
+
+def fill_defaults(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
+    """Put the default of each setting that is absent or null into `config`; drop nulls that have none."""
+    for name, definition in schema["properties"].items():
+        if config.get(name) is None:
+            config.pop(name, None)
+            if "default" in definition:
+                config[name] = definition["default"]
+
+
+def find_environment_problems(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
+    """Yield which environment variables do not hold the whole number that their setting takes."""
+    for name, definition in CONFIG_JSONSCHEMA["properties"].items():
+        variable = prefix + name.upper()
+        if "integer" in definition["type"] and variable in environment:
+            try:
+                int(environment[variable])
+            except ValueError:
+                yield f"{name} (from {variable}) is {environment[variable]!r}; it takes {_takes(definition)}"
+
+
+def parse_numbers(config: dict[str, Any]) -> None:
+    """Turn texts into numbers where the setting is one: environment variables hold nothing but text."""
+    for name, definition in CONFIG_JSONSCHEMA["properties"].items():
+        if "number" in definition["type"] and isinstance(config.get(name), str):
+            with contextlib.suppress(ValueError):
+                config[name] = float(config[name])
+
+
+def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a config, each naming the setting and what it takes, and never a value of a secret.
+
+    Args:
+        config: The settings as given, with defaults filled in.
+        schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+    """
+    known = schema["properties"]
+    for name in config:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield f"{name} is not a setting of this tap" + (f"; did you mean {close[0]}?" if close else "")
+    wrong = set()
+    for name, value in config.items():
+        if name in known and next(Draft202012Validator(known[name]).iter_errors(value), None) is not None:
+            wrong.add(name)
+            yield f"{name} {_describe(name, value)}takes {_takes(known[name])}"
+    yield from (problem for name, problem in _problems_beyond_schema(config) if name not in wrong)
+
+
+def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _SECRETS:
+        value = config.get(name)
+        if value is None and config.get("environment") != DEMO:
+            yield name, f"{name} is missing; it takes the value from your Sequence API credentials"
+        elif isinstance(value, str) and value != value.strip():
+            yield name, f"{name} has white space at its start or end"
+    if ":" in str(config.get("client_id", "")):
+        yield "client_id", "client_id takes no colon (Basic authentication would cut it there)"
+    if "api_url" in config and (problem := _api_url_problem(config["api_url"])):
+        yield "api_url", f"api_url {problem}"
+    if "start_date" in config:
+        try:
+            parse_timestamp(config["start_date"])
+        except (ValueError, AttributeError, TypeError, OverflowError):
+            yield (
+                "start_date",
+                f"start_date is {config['start_date']!r}; it takes an ISO 8601 time such as 2026-01-01T00:00:00Z",
+            )
+
+
+def _api_url_problem(url: Any) -> str | None:
+    try:
+        parts = urlsplit(url)
+        loopback = is_loopback(parts.hostname)
+        _ = parts.port
+    except (ValueError, AttributeError, TypeError):
+        return "is not a URL"
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return "takes a URL that starts with https://"
+    if parts.scheme == "http" and not loopback:
+        return f"takes https only, unless the host is loopback: http would send your credentials to {parts.hostname} unencrypted"
+    if parts.username is not None or parts.password is not None:
+        return "takes no credentials; they belong in client_id and client_secret"
+    if parts.query or parts.fragment:
+        return "takes no query and no fragment"
+    return None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine's loopback, by its name or address."""
+    if host is None:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _describe(name: str, value: Any) -> str:
+    if name in _SECRETS:
+        return "is empty; it " if value == "" else "is of the wrong type; it "
+    return (
+        f"is {value!r}; it " if isinstance(value, str | int | float | bool) else "is of the wrong type; it "
+    )
+
+
+def _takes(definition: Mapping[str, Any]) -> str:
+    """Say in words what a setting takes, from its JSON schema."""
+    if "enum" in definition:
+        return "one of " + ", ".join(definition["enum"])
+    kinds = definition.get("type", [])
+    kind = next(
+        (kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "a value"
+    )
+    if kind in {"integer", "number"}:
+        noun = "a whole number" if kind == "integer" else "a number"
+        low, high = definition.get("minimum"), definition.get("maximum")
+        if low is None:
+            return f"{noun} above {definition.get('exclusiveMinimum')}, up to {high}"
+        return f"{noun} from {low} to {high}"
+    if definition.get("pattern") == _HEADER_PATTERN:
+        return f"a text of {_HEADER_TEXT}"
+    return {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}.get(
+        kind, kind
+    )
+
+
+def split_api_url(url: str) -> SplitResult:
+    """Split a base URL, without a slash at its end."""
+    return urlsplit(url.rstrip("/"))

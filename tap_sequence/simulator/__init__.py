@@ -1,0 +1,30 @@
+"""A simulator of Sequence's activity log API, over real HTTP on loopback.
+
+It answers `environment: demo`, and `python -m tap_sequence.simulator` runs it alone, for any tool to be tried against.
+"""
+
+from tap_sequence.simulator.cursors import CursorKind
+from tap_sequence.simulator.faults import Fault
+from tap_sequence.simulator.logs import LogIds
+from tap_sequence.simulator.server import (
+    EndOfList,
+    Options,
+    ReceivedRequest,
+    RetryAfter,
+    Simulator,
+    UnknownCursor,
+)
+from tap_sequence.simulator.store import Timeline
+
+__all__ = [
+    "CursorKind",
+    "EndOfList",
+    "Fault",
+    "LogIds",
+    "Options",
+    "ReceivedRequest",
+    "RetryAfter",
+    "Simulator",
+    "Timeline",
+    "UnknownCursor",
+]

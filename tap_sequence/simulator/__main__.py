@@ -1,0 +1,107 @@
+"""`python -m tap_sequence.simulator`: the simulator alone, for any tool to be tried against."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from tap_sequence.simulator import (
+    CursorKind,
+    EndOfList,
+    Fault,
+    LogIds,
+    Options,
+    RetryAfter,
+    Simulator,
+    UnknownCursor,
+)
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m tap_sequence.simulator",
+        description="Serve a simulated Sequence account on http://127.0.0.1:PORT/api until interrupted.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--client-id", default="demo", help="client id that is right")
+    parser.add_argument("--client-secret", default="demo", help="client secret that is right")
+    parser.add_argument(
+        "--logs",
+        type=int,
+        help="serve this many logs that never grow; without it, a log every few seconds up to now",
+    )
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="other seeds give other logs")
+    for option, kind, help_text in (
+        ("cursor_kind", CursorKind, "what cursors are made of"),
+        ("end_of_list", EndOfList, "what pagination.after is at the end"),
+        ("unknown_cursor", UnknownCursor, "what a cursor gets that was never issued"),
+        ("log_ids", LogIds, "UUIDs of the logs"),
+        ("retry_after", RetryAfter, "how a 429 says when to come back"),
+    ):
+        parser.add_argument(
+            "--" + option.replace("_", "-"),
+            type=kind,
+            choices=list(kind),
+            default=getattr(defaults, option),
+            help=help_text,
+        )
+    parser.add_argument("--no-total", action="store_true", help="leave out totalResultSize")
+    parser.add_argument(
+        "--latency",
+        type=float,
+        nargs=2,
+        default=defaults.latency,
+        metavar=("FROM", "TO"),
+        help="seconds before each answer",
+    )
+    parser.add_argument("--rate-limit", type=int, help="requests allowed in a window; the next gets 429")
+    parser.add_argument("--rate-window", type=float, default=defaults.rate_window, help="seconds in a window")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        type=Fault.parse,
+        default=[],
+        metavar="REQUESTS=FAULT",
+        help="such as 3=500, 2-4=429:1, 5-=html; may be repeated",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the simulator until it is interrupted or terminated."""
+    given = _parser().parse_args(arguments)
+    options = Options(
+        seed=given.seed,
+        cursor_kind=given.cursor_kind,
+        end_of_list=given.end_of_list,
+        unknown_cursor=given.unknown_cursor,
+        log_ids=given.log_ids,
+        with_total=not given.no_total,
+        latency=tuple(given.latency),
+        rate_limit=given.rate_limit,
+        rate_window=given.rate_window,
+        retry_after=given.retry_after,
+        faults=given.fault,
+    )
+    credentials = (given.client_id, given.client_secret)
+    if given.logs is None:
+        simulator = Simulator.demo(options, port=given.port, credentials=credentials)
+    else:
+        simulator = Simulator(options, port=given.port, credentials=credentials)
+        simulator.store.grow(given.logs)
+    stopped = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stopped.set())
+    with simulator:
+        sys.stdout.write(f"Sequence simulator on {simulator.base_url} (Ctrl+C stops it)\n")
+        sys.stdout.flush()
+        stopped.wait()
+
+
+if __name__ == "__main__":
+    main()

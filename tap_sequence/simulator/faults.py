@@ -1,0 +1,150 @@
+"""Faults by request number: what a network, a gateway or an API can do instead of answering.
+
+Written `REQUESTS=FAULT`, with requests counted from 1: `3=500`, `2-4=429:1`, `5-=html`, `7=slow:2.5`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import gzip
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Self
+
+import msgspec
+
+HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We'll be back soon!</body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response, and what becomes of it on its way.
+
+    Attributes:
+        status: HTTP status.
+        body: The body as it is sent.
+        headers: Headers beside those that every response has.
+        delay: Seconds to wait before it is sent.
+        cut_at: Bytes of the body to send before the connection is closed; None sends all.
+        reset: Whether the connection is reset rather than closed where it is cut.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    delay: float = 0.0
+    cut_at: int | None = None
+    reset: bool = False
+
+
+def error_response(status: int, error_type: str, message: str, **headers: str) -> Response:
+    """Return the API's error envelope (versioning page)."""
+    body = msgspec.json.encode({"error": {"type": error_type, "message": message}})
+    return Response(status, body, {"Content-Type": "application/json", **headers})
+
+
+def _change(change: Callable[[Any], Any]) -> Callable[[Response, str], Response]:
+    """Return a fault that answers with a changed page."""
+
+    def fault(response: Response, _: str) -> Response:
+        page = msgspec.json.decode(response.body)
+        changed = change(page)
+        return dataclasses.replace(response, body=msgspec.json.encode(page if changed is None else changed))
+
+    return fault
+
+
+def _too_many(_: Response, argument: str) -> Response:
+    """429, with `Retry-After` in seconds, as a date (`date:SECONDS`), or without one."""
+    headers = {}
+    if argument.startswith("date:"):
+        headers["Retry-After"] = email.utils.formatdate(
+            email.utils.localtime().timestamp() + float(argument.removeprefix("date:")), usegmt=True
+        )
+    elif argument:
+        headers["Retry-After"] = argument
+    return error_response(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", "Rate limit exceeded", **headers)
+
+
+FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
+    "429": _too_many,
+    "slow": lambda response, seconds: dataclasses.replace(response, delay=float(seconds)),
+    "reset": lambda response, _: dataclasses.replace(response, cut_at=0, reset=True),
+    "reset-midway": lambda response, _: dataclasses.replace(
+        response, cut_at=len(response.body) // 2, reset=True
+    ),
+    "cut": lambda response, _: dataclasses.replace(response, cut_at=len(response.body) // 2),
+    "bad-gzip": lambda response, _: dataclasses.replace(
+        response,
+        body=gzip.compress(response.body)[:-20],
+        headers={**response.headers, "Content-Encoding": "gzip"},
+    ),
+    "html": lambda _, __: Response(HTTPStatus.OK, HTML, {"Content-Type": "text/html"}),
+    "half-json": lambda response, _: dataclasses.replace(
+        response, body=response.body[: len(response.body) // 2]
+    ),
+    "list": _change(lambda page: page["items"]),
+    "null-items": _change(lambda page: page.update(items=None)),
+    "no-pagination": _change(lambda page: {"items": page["items"]}),
+    "no-after": _change(lambda page: page["pagination"].pop("after", None) and None),
+    "empty-page": _change(lambda page: page.update(items=[])),
+    "no-id": _change(lambda page: page["items"][-1].pop("id") and None),
+    "null-created-at": _change(lambda page: page["items"][-1].update(createdAt=None)),
+    "wrong-type": _change(lambda page: page["items"][-1]["activityLogItems"][0].update(verb=7)),
+    "unknown-field": _change(lambda page: page["items"][0].update(brandNew={"a": 1})),
+    "after": lambda response, cursor: _change(lambda page: page["pagination"].update(after=cursor))(
+        response, ""
+    ),
+    "redirect": lambda _, target: Response(HTTPStatus.FOUND, b"", {"Location": target}),
+    "other-version": lambda response, version: dataclasses.replace(
+        response, headers={**response.headers, "Sequence-Version": version}
+    ),
+}
+"""Faults by name, each with what follows its colon. Any other HTTP status is a fault by its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault for a range of requests.
+
+    Attributes:
+        first: Number of the first request, from 1.
+        last: Number of the last, or None for ever.
+        name: Name in FAULTS, or an HTTP status.
+        argument: What follows the name's colon.
+    """
+
+    first: int
+    last: int | None
+    name: str
+    argument: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `REQUESTS=FAULT[:ARGUMENT]`.
+
+        Raises:
+            ValueError: It is not one.
+        """
+        match = re.fullmatch(r"(\d+)(-(\d*))?=([\w-]+)(?::(.*))?", text)
+        if match is None or not (match[4] in FAULTS or re.fullmatch(r"[345]\d\d", match[4])):
+            msg = (
+                f"{text!r} is no fault; write REQUESTS=FAULT, such as 3=500 or 2-4=429:1, with one of "
+                + ", ".join(FAULTS)
+            )
+            raise ValueError(msg)
+        last = int(match[3]) if match[3] else None if match[2] else int(match[1])
+        return cls(int(match[1]), last, match[4], match[5] or "")
+
+    def strikes(self, number: int) -> bool:
+        """Whether it befalls a request."""
+        return number >= self.first and (self.last is None or number <= self.last)
+
+    def apply(self, response: Response) -> Response:
+        """Return what comes out instead of `response`."""
+        if self.name in FAULTS:
+            return FAULTS[self.name](response, self.argument)
+        return error_response(int(self.name), "SimulatedFault", f"simulated status {self.name}")

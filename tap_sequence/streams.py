@@ -1,0 +1,171 @@
+"""The streams: what the SDK sees of them. Reading is left to the client and the walk, positions to the bookmark."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Generator, Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from singer_sdk import SchemaDirectory, Stream, StreamSchema, metrics
+from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.singerlib import StateMessage
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+
+from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
+from tap_sequence.client import PATH
+from tap_sequence.pages import Fetch, Log, Page, PageRequest
+from tap_sequence.schema import SCHEMAS_DIR
+from tap_sequence.stopping import StoppedError
+from tap_sequence.sync import LogSync
+
+if TYPE_CHECKING:
+    from singer_sdk.helpers.types import Context, Record
+
+    from tap_sequence.tap import SequenceTap
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+STATE_EVERY_RECORDS = 1000
+STATE_EVERY_SECONDS = 30.0
+
+
+class ActivityLogStream(Stream):
+    """Activity logs, one record for each."""
+
+    name = "activity_logs"
+    primary_keys: ClassVar[list[str]] = ["id"]
+    replication_key = REPLICATION_KEY
+    schema: ClassVar[StreamSchema] = StreamSchema(SchemaDirectory(SCHEMAS_DIR))
+
+    # The decoder has checked every value against the schema already.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
+
+    def __init__(self, tap: SequenceTap) -> None:
+        super().__init__(tap)
+        self.logger.addFilter(_is_not_announcement)
+        self._sequence = tap
+        self._bookmark: Bookmark | None = None
+        self._since_state = 0
+        self._state_written_at = 0.0
+        self.monotonic = time.monotonic
+
+    @property
+    def is_full_table(self) -> bool:
+        """Whether a catalog asks for the whole log in each run."""
+        return self.replication_method == REPLICATION_FULL_TABLE
+
+    @property
+    @override
+    def emit_activate_version_messages(self) -> bool:
+        # Asked for only where the replication method is FULL_TABLE, whose loads they tell apart.
+        return True
+
+    @override
+    def get_replication_key_signpost(self, context: Context | None = None) -> None:
+        """Return nothing: the bookmark holds what was emitted, not a limit to it."""
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Return what a run without state would emit, for callers that want no messages."""
+        for batch in self._log_sync(self._new_bookmark(), self._sequence.client.fetch).batches():
+            for log in batch.logs:
+                yield to_record(log)
+                batch.emitted(log)
+            batch.done()
+
+    # The SDK's own loop keeps its bookmark as text, moves it before a page is complete, and writes a STATE only every
+    # so many records. This one asks the walk, and moves the bookmark with what was written.
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        bookmark = self._new_bookmark()
+        if not self.is_full_table:
+            bookmark = self._bookmark = self._sequence.load_bookmark(self.name)
+        self._since_state, self._state_written_at = 0, self.monotonic()
+        index = 0
+        with (
+            self.get_record_counter() as record_counter,
+            metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
+            self.get_sync_timer(),
+        ):
+
+            def fetch(request: PageRequest) -> Page:
+                page = self._sequence.client.fetch(request)
+                request_counter.increment()
+                return page
+
+            try:
+                for batch in self._log_sync(bookmark, fetch).batches():
+                    with self._sequence.stop_signals.deferred():
+                        for log in batch.logs:
+                            self._check_max_record_limit(current_record_index=index)
+                            record = self.post_process(to_record(log), context)
+                            if record is not None:
+                                if write_messages:
+                                    self._write_record_message(record)
+                                record_counter.increment()
+                                yield record
+                            batch.emitted(log)
+                            index += 1
+                        batch.done()
+                        self._since_state += len(batch.logs)
+                        if write_messages and self._is_state_due():
+                            self._write_state_message()
+            except StoppedError:
+                self._write_state_message()
+                raise
+        if write_messages:
+            self._write_state_message()
+
+    # The SDK's own leaves out a STATE that equals the one before; a run that is stopped or that found nothing owes one.
+    @override
+    def _write_state_message(self) -> None:
+        if self._bookmark is not None:
+            state = self.stream_state
+            state.clear()
+            state.update(self._bookmark.to_state())
+        self._tap.write_message(StateMessage(value=self.tap_state))
+        self._since_state, self._state_written_at = 0, self.monotonic()
+
+    @override
+    def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
+        """Do nothing: there are no progress markers, and the final STATE is written where the records end."""
+
+    def _is_state_due(self) -> bool:
+        # A whole page must still fit before the limit.
+        page_size = self._sequence.settings.page_size
+        return (
+            self._since_state + page_size > STATE_EVERY_RECORDS
+            or self.monotonic() - self._state_written_at >= STATE_EVERY_SECONDS
+        )
+
+    def _new_bookmark(self) -> Bookmark:
+        return Bookmark(self._sequence.query, self._sequence.settings.lookback_seconds)
+
+    def _log_sync(self, bookmark: Bookmark, fetch: Fetch) -> LogSync:
+        return LogSync(
+            fetch,
+            bookmark,
+            start_date=self._sequence.settings.start_date_microseconds,
+            logger=self.logger,
+            pause=self._sequence.pause,
+        )
+
+
+def _is_not_announcement(record: logging.LogRecord) -> bool:
+    """Keep out the line with which the SDK announces an error: the error's own line says it all."""
+    return not str(record.msg).startswith("An unhandled error occurred while syncing")
+
+
+def to_record(log: Log) -> dict[str, Any]:
+    """Return a log as the plain dictionary that the SDK's stream maps, flattening and selection work on."""
+    record: dict[str, Any] = msgspec.to_builtins(log.record, builtin_types=(Decimal,))
+    return record

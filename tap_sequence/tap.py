@@ -1,0 +1,251 @@
+"""The tap: settings, state and command line, as the SDK sees them."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, ClassVar
+
+import click
+from singer_sdk import Tap
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.tap_base import CliTestOptionValue
+
+from tap_sequence.bookmark import Bookmark, Query
+from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, read_json_object
+from tap_sequence.client import SequenceClient
+from tap_sequence.decoding import PageDecoder
+from tap_sequence.errors import InputFileError, SettingsError, StateError
+from tap_sequence.output import LineWriter
+from tap_sequence.pages import PageRequest, SortOrder
+from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.settings import (
+    API_URLS,
+    CONFIG_JSONSCHEMA,
+    DEMO,
+    Settings,
+    fill_defaults,
+    find_environment_problems,
+    find_problems,
+    parse_numbers,
+)
+from tap_sequence.stopping import StopSignals
+from tap_sequence.streams import ActivityLogStream
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from singer_sdk import Stream
+
+    from tap_sequence.simulator import Simulator
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+DEMO_CREDENTIALS = ("demo", "demo")
+
+
+class SequenceTap(Tap):
+    """Singer tap for the activity log (audit trail) of Sequence, the billing platform."""
+
+    name = "tap-sequence"
+    config_jsonschema: ClassVar[dict[str, Any]] = copy.deepcopy(CONFIG_JSONSCHEMA)
+
+    # All that the SDK offers but BATCH: a batch file could run ahead of the STATE that describes it.
+    capabilities: ClassVar[list[Any]] = [
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
+
+    def __init__(self, *, parse_env_config: bool = False, **kwargs: Any) -> None:
+        """Take what the SDK's constructor takes.
+
+        Raises:
+            SettingsError: A setting is wrong; before any request.
+            StateError: The state cannot be understood.
+        """
+        self.stop_signals = StopSignals()
+        self.pause = time.sleep
+        self._simulator: Simulator | None = None
+        kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
+        try:
+            super().__init__(parse_env_config=parse_env_config, **kwargs)
+        except ValueError:
+            # The SDK's reading of the environment fails without saying which variable it was.
+            problems = (
+                list(find_environment_problems(os.environ, self._env_var_prefix)) if parse_env_config else []
+            )
+            if not problems:
+                raise
+            raise SettingsError(_settings_message(problems)) from None
+
+    # Settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The tap's own settings."""
+        return Settings.from_config(self.config)
+
+    @cached_property
+    def base_url(self) -> str:
+        """The API's base URL. In environment demo this starts the simulator."""
+        if self.settings.is_demo:
+            from tap_sequence.simulator import Simulator  # noqa: PLC0415  # only a demo run needs it
+
+            self._simulator = Simulator.demo(credentials=self._credentials)
+            self._simulator.start()
+            return self._simulator.base_url
+        return (self.settings.api_url or API_URLS[self.settings.environment]).rstrip("/")
+
+    @cached_property
+    def query(self) -> Query:
+        """What this run's cursors belong to."""
+        # The simulator's port is another in every run; its logs are the same.
+        host = DEMO if self.settings.is_demo else self.base_url.partition("://")[2]
+        return Query(
+            host,
+            self.settings.api_version,
+            self.settings.activity_log_object_id,
+            self.settings.activity_log_object_entity_id,
+        )
+
+    @cached_property
+    def client(self) -> SequenceClient:
+        """The client that all streams share."""
+        return SequenceClient(
+            base_url=self.base_url,
+            credentials=self._credentials,
+            settings=self.settings,
+            decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, self.logger),
+            logger=self.logger,
+        )
+
+    @property
+    def _credentials(self) -> tuple[str, str]:
+        demo_id, demo_secret = DEMO_CREDENTIALS
+        return self.settings.client_id or demo_id, self.settings.client_secret or demo_secret
+
+    # The SDK's own message quotes the value that is wrong, which may be the secret.
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        schema = self.config_jsonschema
+        self.append_builtin_config(schema)
+        fill_defaults(self._config, schema)
+        parse_numbers(self._config)
+        problems = list(find_problems(self._config, schema))
+        if problems and raise_errors:
+            raise SettingsError(_settings_message(problems))
+        return problems
+
+    # State
+
+    @override
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the state of the run before.
+
+        Raises:
+            StateError: It is not a Singer state, or a stream's part of it cannot be understood.
+        """
+        bookmarks = state.get("bookmarks", {})
+        if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
+            msg = 'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}.'
+            raise StateError(msg)
+        super().load_state(state)
+        if ActivityLogStream.name in bookmarks:
+            self.load_bookmark(ActivityLogStream.name)
+
+    def load_bookmark(self, stream: str) -> Bookmark:
+        """Return the bookmark in a stream's part of the state."""
+        part = self.state.get("bookmarks", {}).get(stream, {})
+        return Bookmark.load(part, self.query, self.settings.lookback_seconds)
+
+    # Streams and the command line
+
+    @override
+    def discover_streams(self) -> Sequence[Stream]:
+        return [ActivityLogStream(self)]
+
+    def check_connection(self) -> str:
+        """Ask for one log, and say in one line that it worked.
+
+        Raises:
+            TapSequenceError: It did not; the text says what to do.
+        """
+        page = self.client.fetch(PageRequest(SortOrder.DESCENDING, None, 1), limit=1)
+        newest = (
+            f"the newest log is from {page.logs[0].created_at_text}" if page.logs else "there is no log yet"
+        )
+        total = "" if page.total is None else f", {page.total} logs in all"
+        return f"Connected to {self.query.host}, API version {self.settings.api_version}: {newest}{total}."
+
+    # The SDK's own exits with status 0, so that a stopped run would look like a finished one.
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        self.stop_signals.handle(signum)
+
+    @classmethod
+    @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
+        for path in value:
+            if path != "ENV":
+                check_config_file(path)
+        return super().cb_config(ctx, param, value)
+
+    @classmethod
+    @override
+    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        if value != CliTestOptionValue.All.value:
+            super().cb_test(ctx, param, value)
+            return
+        given = ctx.params.get("config")
+        tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
+        click.echo(tap.check_connection(), err=True)
+        ctx.exit()
+
+    @classmethod
+    @override
+    def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **kwargs: Any) -> None:
+        super().invoke(
+            state=_checked(state, "The state file"), catalog=_checked(catalog, "The catalog file"), **kwargs
+        )
+
+    @classmethod
+    @override
+    def print_about(cls, output_format: str | None = None) -> None:
+        super().print_about(output_format or ABOUT_FORMAT)
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        return TapCommand.from_sdk(super().get_singer_command(), cls)
+
+
+def _checked(file: IO[str] | None, source: str) -> IO[str] | None:
+    """Return the file's text as a file again, once it is known to hold a JSON object."""
+    if file is None:
+        return None
+    source = f"{source} {file.name}"
+    try:
+        text = file.read()
+    except UnicodeDecodeError:
+        msg = f"{source} is not UTF-8 text."
+        raise InputFileError(msg) from None
+    read_json_object(text, source)
+    return io.StringIO(text)
+
+
+def _settings_message(problems: Sequence[str]) -> str:
+    return "Settings: " + "; ".join(problems) + "."
