@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ def type_from_schema(schema: Mapping[str, Any], name: str) -> Any:
             case "object":
                 options.append(_struct_from_schema(schema, name))
             case "array":
-                options.append(list[type_from_schema(schema["items"], name + "Element")])  # type: ignore[misc]
+                options.append(GenericAlias(list, (type_from_schema(schema["items"], name + "Element"),)))
             case "string":
                 options.append(str)
             case "null":
@@ -92,7 +93,7 @@ class PageDecoder:
         log_type = type_from_schema(schema, "ActivityLog")
         self._log_type = log_type
         envelope: Any = msgspec.defstruct(
-            "Envelope", [("items", list[log_type]), ("pagination", _Pagination)]
+            "Envelope", [("items", GenericAlias(list, (log_type,))), ("pagination", _Pagination)]
         )
         # Decimals keep every digit of a number in metadata.
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope, float_hook=Decimal)

@@ -42,14 +42,10 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sequence.simulator import Simulator
-
 if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
-
-DEMO_CREDENTIALS = ("demo", "demo")
 
 
 class SequenceTap(Tap):
@@ -79,7 +75,6 @@ class SequenceTap(Tap):
         """
         self.stop_signals = StopSignals()
         self.pause = time.sleep
-        self._simulator: Simulator | None = None
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
@@ -103,11 +98,11 @@ class SequenceTap(Tap):
     def base_url(self) -> str:
         """The API's base URL. In environment demo this starts the simulator."""
         if self.settings.is_demo:
-            from tap_sequence.simulator import Simulator  # noqa: PLC0415  # only a demo run needs it
+            from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
 
-            self._simulator = Simulator.demo(credentials=self._credentials)
-            self._simulator.start()
-            return self._simulator.base_url
+            simulator = Simulator(SimulatedApi.demo(credentials=self._credentials))
+            simulator.start()
+            return simulator.base_url
         return (self.settings.api_url or API_URLS[self.settings.environment]).rstrip("/")
 
     @cached_property
@@ -135,8 +130,8 @@ class SequenceTap(Tap):
 
     @property
     def _credentials(self) -> tuple[str, str]:
-        demo_id, demo_secret = DEMO_CREDENTIALS
-        return self.settings.client_id or demo_id, self.settings.client_secret or demo_secret
+        # Only environment demo does without, and takes whatever it is given.
+        return self.settings.client_id or DEMO, self.settings.client_secret or DEMO
 
     # The SDK's own message quotes the value that is wrong, which may be the secret.
     @override

@@ -3,20 +3,23 @@
 It answers `environment: demo`, and `python -m tap_sequence.simulator` runs it alone, for any tool to be tried against.
 """
 
-from tap_sequence.simulator.cursors import CursorKind
-from tap_sequence.simulator.faults import Fault
-from tap_sequence.simulator.logs import LogIds
-from tap_sequence.simulator.server import (
+from tap_sequence.simulator.api import (
+    DEMO_CREDENTIALS,
     EndOfList,
     Options,
     ReceivedRequest,
     RetryAfter,
-    Simulator,
+    SimulatedApi,
     UnknownCursor,
 )
+from tap_sequence.simulator.cursors import CursorKind
+from tap_sequence.simulator.faults import Fault
+from tap_sequence.simulator.logs import LogIds
+from tap_sequence.simulator.server import Simulator
 from tap_sequence.simulator.store import Timeline
 
 __all__ = [
+    "DEMO_CREDENTIALS",
     "CursorKind",
     "EndOfList",
     "Fault",
@@ -24,6 +27,7 @@ __all__ = [
     "Options",
     "ReceivedRequest",
     "RetryAfter",
+    "SimulatedApi",
     "Simulator",
     "Timeline",
     "UnknownCursor",

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Sequence
 
 from tap_sequence.simulator import (
+    DEMO_CREDENTIALS,
     CursorKind,
     EndOfList,
     Fault,
     LogIds,
     Options,
     RetryAfter,
+    SimulatedApi,
     Simulator,
     UnknownCursor,
 )
@@ -28,8 +30,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--client-id", default="demo", help="client id that is right")
-    parser.add_argument("--client-secret", default="demo", help="client secret that is right")
+    parser.add_argument("--client-id", default=DEMO_CREDENTIALS[0], help="client id that is right")
+    parser.add_argument("--client-secret", default=DEMO_CREDENTIALS[1], help="client secret that is right")
     parser.add_argument(
         "--logs",
         type=int,
@@ -90,10 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     credentials = (given.client_id, given.client_secret)
     if given.logs is None:
-        simulator = Simulator.demo(options, port=given.port, credentials=credentials)
+        api = SimulatedApi.demo(options, credentials=credentials)
     else:
-        simulator = Simulator(options, port=given.port, credentials=credentials)
-        simulator.store.grow(given.logs)
+        api = SimulatedApi(options, credentials=credentials)
+        api.store.grow(given.logs)
+    simulator = Simulator(api, port=given.port)
     stopped = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stopped.set())

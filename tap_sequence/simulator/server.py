@@ -1,179 +1,37 @@
-"""The simulator: Sequence's `GET /activity-logs`, spoken over real HTTP on loopback.
-
-It follows the published OpenAPI and the vendor's pages on authentication and versioning. Where those are silent, the
-options offer every plausible behaviour.
-"""
+"""The simulator: the simulated API, spoken over real HTTP on loopback."""
 
 from __future__ import annotations
 
-import base64
-import bisect
-import email.utils
-import hmac
-import random
 import socket
 import struct
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
-
-from tap_sequence.simulator.cursors import CursorCodec, CursorKind, NeverIssuedError, NotACursorError
-from tap_sequence.simulator.faults import Fault, Response, error_response
-from tap_sequence.simulator.logs import LogIds
-from tap_sequence.simulator.store import Filters, LogStore, Position, Timeline, demo_window
-
-BASE_PATH = "/api"
-PATH = BASE_PATH + "/activity-logs"
-VERSION = "2024-07-30"
-MAX_LIMIT = 100
-DEFAULT_LIMIT = 50
-_SECOND = 1_000_000
-_DEMO_ORIGIN = 1_577_836_800 * _SECOND  # 2020-01-01T00:00:00Z
-_TEST_ORIGIN = 1_760_000_000 * _SECOND  # 2025-10-09T08:53:20Z
-
-
-class EndOfList(StrEnum):
-    """What `pagination.after` is at the end of the list."""
-
-    ABSENT = "absent"
-    NULL = "null"
-    EMPTY_PAGE = "empty-page"
-    """A cursor, with an empty page behind it that has none."""
-
-
-class UnknownCursor(StrEnum):
-    """What a cursor gets that was never issued for the list asked for."""
-
-    REFUSE = "refuse"
-    FIRST_PAGE = "first-page"
-    EMPTY_PAGE = "empty-page"
-    RIGHT_PAGE = "right-page"
-    """The page that it points at; refused where it points nowhere."""
-
-
-class RetryAfter(StrEnum):
-    """How a 429 says when to come back."""
-
-    SECONDS = "seconds"
-    DATE = "date"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the simulated API behaves where its documentation is silent.
-
-    Attributes:
-        seed: Other seeds give other logs.
-        cursor_kind: What cursors are made of.
-        cursor_key: Secret of opaque cursors; with another one, those handed out before are unknown.
-        end_of_list: What `after` is at the end.
-        unknown_cursor: What a cursor gets that was never issued.
-        log_ids: UUIDv7 (time-ordered) or UUIDv4 (random).
-        with_total: Whether `totalResultSize` is given.
-        latency: Seconds to wait before each answer, from and to.
-        rate_limit: Requests allowed within `rate_window` seconds; None allows any number.
-        rate_window: Seconds.
-        retry_after: How a 429 says when to come back.
-        faults: What goes wrong at which request.
-    """
-
-    seed: int = 1
-    cursor_kind: CursorKind = CursorKind.ID
-    cursor_key: str = "key"
-    end_of_list: EndOfList = EndOfList.ABSENT
-    unknown_cursor: UnknownCursor = UnknownCursor.REFUSE
-    log_ids: LogIds = LogIds.V7
-    with_total: bool = True
-    latency: tuple[float, float] = (0.0, 0.0)
-    rate_limit: int | None = None
-    rate_window: float = 60.0
-    retry_after: RetryAfter = RetryAfter.SECONDS
-    faults: Sequence[Fault] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
-    """A request as it came in, for tests to look at.
-
-    Attributes:
-        path: Path without the query.
-        query: Query parameters, the first value of each.
-        headers: Headers by lower-case name.
-        status: Status that it was answered with.
-    """
-
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    status: int
-
-
-@dataclass(slots=True)
-class _Counters:
-    requests: list[ReceivedRequest] = field(default_factory=list)
-    arrived: int = 0
-    answered_at: deque[float] = field(default_factory=deque)
+from tap_sequence.simulator.api import BASE_PATH, Options, ReceivedRequest, SimulatedApi
+from tap_sequence.simulator.faults import Response, error_response
+from tap_sequence.simulator.store import LogStore
 
 
 class Simulator:
-    """A simulated Sequence account behind an HTTP server on 127.0.0.1.
+    """An HTTP server on 127.0.0.1 in front of a simulated account.
 
     Use it as a context manager, or call `start` and `stop`.
 
     Args:
-        options: How the API behaves; may be replaced while it runs.
-        credentials: The client id and client secret that are right.
+        api: The account; or options for a new one.
         port: Port to listen on; 0 takes a free one.
-        timeline: When logs happen.
-        clock: Seconds since 1970; given, the account shows the demo's window of time. Without, it holds what `store`
-            is told to.
     """
 
-    def __init__(
-        self,
-        options: Options | None = None,
-        *,
-        credentials: tuple[str, str] = ("demo", "demo"),
-        port: int = 0,
-        timeline: Timeline | None = None,
-        clock: Callable[[], float] | None = None,
-    ) -> None:
-        self.options = options or Options()
-        self.credentials = credentials
-        self._clock = clock
-        self.store = LogStore(
-            self.options.seed,
-            timeline or Timeline(_TEST_ORIGIN),
-            log_ids=self.options.log_ids,
-            order_by_id=self.options.cursor_kind is CursorKind.ID and self.options.log_ids is LogIds.V7,
-        )
-        self._counters = _Counters()
-        self._lock = threading.Lock()
-        self._random = random.Random(self.options.seed)  # noqa: S311  # for latency only
+    def __init__(self, api: SimulatedApi | Options | None = None, *, port: int = 0) -> None:
+        self.api = api if isinstance(api, SimulatedApi) else SimulatedApi(api)
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.simulator = self
+        self._server.api = self.api
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @classmethod
-    def demo(
-        cls, options: Options | None = None, *, port: int = 0, credentials: tuple[str, str] = ("demo", "demo")
-    ) -> Self:
-        """Return a simulator of the demo account: one log every few seconds, up to now."""
-        timeline = Timeline(_DEMO_ORIGIN)
-        return cls(options, credentials=credentials, port=port, timeline=timeline, clock=time.time)
-
-    # Life
 
     def start(self) -> None:
         """Begin to answer, in a thread of its own."""
@@ -194,185 +52,27 @@ class Simulator:
     ) -> None:
         self.stop()
 
-    # What tests and people ask
-
     @property
     def base_url(self) -> str:
         """Base URL of the API, for the tap's `api_url`."""
         return f"http://127.0.0.1:{self._server.server_address[1]}{BASE_PATH}"
 
     @property
+    def store(self) -> LogStore:
+        """The account's logs."""
+        return self.api.store
+
+    @property
     def requests(self) -> list[ReceivedRequest]:
         """Requests answered so far."""
-        with self._lock:
-            return list(self._counters.requests)
-
-    def forget_requests(self) -> None:
-        """Start counting requests anew; faults by number count anew too."""
-        with self._lock:
-            self._counters = _Counters()
-
-    # Answering
-
-    def respond(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Response:
-        """Return the response to a GET request, faults included."""
-        options = self.options
-        with self._lock:
-            self._counters.arrived += 1
-            number = self._counters.arrived
-            delay = self._random.uniform(*options.latency)
-        response = self._over_limit() or self._answer(path, query, headers)
-        for fault in options.faults:
-            if fault.strikes(number):
-                response = fault.apply(response)
-        response = Response(
-            response.status,
-            response.body,
-            {"Sequence-Version": VERSION, **response.headers},
-            response.delay + delay,
-            response.cut_at,
-            response.reset,
-        )
-        with self._lock:
-            self._counters.requests.append(ReceivedRequest(path, query, headers, response.status))
-        return response
-
-    def _over_limit(self) -> Response | None:
-        options = self.options
-        if options.rate_limit is None:
-            return None
-        with self._lock:
-            now = time.monotonic()
-            times = self._counters.answered_at
-            while times and times[0] <= now - options.rate_window:
-                times.popleft()
-            if len(times) < options.rate_limit:
-                times.append(now)
-                return None
-            wait = int(times[0] + options.rate_window - now) + 1
-        match options.retry_after:
-            case RetryAfter.SECONDS:
-                extra = {"Retry-After": str(wait)}
-            case RetryAfter.DATE:
-                extra = {"Retry-After": email.utils.formatdate(time.time() + wait, usegmt=True)}
-            case RetryAfter.NONE:
-                extra = {}
-        return error_response(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", "Rate limit exceeded", **extra)
-
-    def _answer(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Response:
-        if not self._is_authorized(headers.get("authorization", "")):
-            return error_response(HTTPStatus.UNAUTHORIZED, "Unauthorized", "Invalid API credentials")
-        version = headers.get("sequence-version", VERSION)
-        if version != VERSION:
-            return error_response(
-                HTTPStatus.BAD_REQUEST, "UnrecognisedApiVersion", f"API version {version} is not recognised"
-            )
-        if self._clock is not None:
-            self.store.show_window(*demo_window(int(self._clock() * _SECOND)))
-        with self.store.locked():
-            if path == PATH:
-                return self._list(query)
-            log_id = path.removeprefix(PATH + "/")
-            if log_id != path and self.store.position_of(log_id) is not None:
-                return Response(HTTPStatus.OK, self.store.body(log_id))
-        return error_response(HTTPStatus.NOT_FOUND, "NotFound", "There is nothing here")
-
-    def _is_authorized(self, header: str) -> bool:
-        expected = "Basic " + base64.b64encode(":".join(self.credentials).encode()).decode()
-        return hmac.compare_digest(header.encode(), expected.encode())
-
-    def _list(self, query: dict[str, str]) -> Response:
-        limit = query.get("limit", str(DEFAULT_LIMIT))
-        order = query.get("sortOrder", "DESC")
-        if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
-            return _bad_request("limit must be between 1 and 100 (inclusive)")
-        if order not in {"ASC", "DESC"}:
-            return _bad_request("sortOrder must be ASC or DESC")
-        if "after" in query and "before" in query:
-            return _bad_request("only one of before and after can be given")
-        filters = Filters(query.get("activityLogObjectId"), query.get("activityLogObjectEntityId"))
-        positions = self.store.positions(filters)
-        first, last = 0, min(len(positions), int(limit))
-        if order == "DESC":
-            first, last = len(positions) - last, len(positions)
-        for direction in ("after", "before"):
-            if direction not in query:
-                continue
-            try:
-                place = self._place(query[direction], order, filters)
-            except NotACursorError:
-                return _bad_request(f"{direction} is not a valid cursor")
-            if place is not None:
-                first, last = _slice(
-                    positions, place, int(limit), upward=(order == "ASC") == (direction == "after")
-                )
-            elif self.options.unknown_cursor is UnknownCursor.EMPTY_PAGE:
-                return Response(HTTPStatus.OK, self._page([], {}, len(positions)))
-        return self._list_slice(positions, first, last, order, filters)
-
-    def _place(self, cursor: str, order: str, filters: Filters) -> Position | None:
-        """Return where a cursor points, or None where one that was never issued is answered in some other way.
-
-        Raises:
-            NotACursorError: It is to be refused.
-        """
-        codec = CursorCodec(self.options.cursor_kind, self.store, self.options.cursor_key)
-        unknown = self.options.unknown_cursor
-        try:
-            return codec.read(cursor, order, filters)
-        except NeverIssuedError as error:
-            if unknown is UnknownCursor.RIGHT_PAGE:
-                return error.position
-        except NotACursorError:
-            if unknown is UnknownCursor.RIGHT_PAGE:
-                raise
-        if unknown is UnknownCursor.REFUSE:
-            raise NotACursorError
-        return None
-
-    def _list_slice(
-        self, positions: Sequence[Position], first: int, last: int, order: str, filters: Filters
-    ) -> Response:
-        ids = [log_id for _, log_id in positions[first:last]]
-        has_older, has_newer = first > 0, last < len(positions)
-        has_more, has_less = (has_newer, has_older) if order == "ASC" else (has_older, has_newer)
-        if order == "DESC":
-            ids.reverse()
-        pagination: dict[str, Any] = {}
-        codec = CursorCodec(self.options.cursor_kind, self.store, self.options.cursor_key)
-        always = self.options.end_of_list is EndOfList.EMPTY_PAGE
-        for name, exists, place in (("after", has_more or always, -1), ("before", has_less, 0)):
-            if ids and exists:
-                pagination[name] = codec.write(self.store.key_of(ids[place]), order, filters)
-        return Response(HTTPStatus.OK, self._page(ids, pagination, len(positions)))
-
-    def _page(self, ids: Sequence[str], pagination: dict[str, Any], total: int) -> bytes:
-        if self.options.end_of_list is EndOfList.NULL:
-            pagination = {"after": None, "before": None, **pagination}
-        if self.options.with_total:
-            pagination["totalResultSize"] = total
-        items = b",".join(self.store.body(log_id) for log_id in ids)
-        return b'{"items":[' + items + b'],"pagination":' + msgspec.json.encode(pagination) + b"}"
-
-
-def _slice(positions: Sequence[Position], place: Position, limit: int, *, upward: bool) -> tuple[int, int]:
-    """Return the stretch of `limit` positions next to a place, above or below it."""
-    if upward:
-        first = bisect.bisect_right(positions, place)
-        return first, min(len(positions), first + limit)
-    last = bisect.bisect_left(positions, place)
-    return max(0, last - limit), last
-
-
-def _bad_request(message: str) -> Response:
-    return error_response(HTTPStatus.BAD_REQUEST, "BadRequest", message)
+        return self.api.requests
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
-    simulator: Simulator
+    api: SimulatedApi
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up: tests and users do it all the time."""
@@ -390,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self._send(self.server.simulator.respond(parts.path, query, headers))
+        self._send(self.server.api.respond(parts.path, query, headers))
 
     def _refuse(self) -> None:
         self._send(error_response(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only GET is served"))
