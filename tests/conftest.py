@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tap_sequence.simulator import Options, SimulatedApi, Simulator
+
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture
+def simulate() -> Iterator[Callable[..., Simulator]]:
+    """Start simulators; they stop when the test ends."""
+    with ExitStack() as stack:
+
+        def start(logs: int = 0, **options: Any) -> Simulator:
+            simulator = Simulator(SimulatedApi(Options(**options)))
+            simulator.store.grow(logs)
+            return stack.enter_context(simulator)
+
+        yield start

@@ -1,0 +1,168 @@
+"""Runs the tap, in this process or as a process of its own, and takes its output apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+
+from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
+from tap_sequence.tap import SequenceTap
+
+ROOT = Path(__file__).resolve().parent.parent
+VENDOR_SCHEMA = ROOT.parent / "shared" / "vendor" / "activity-logs.openapi.json"
+TAP = [sys.executable, "-m", "tap_sequence"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of a run."""
+
+    status: int
+    messages: list[dict[str, Any]]
+    stderr: str = ""
+
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["type"] == kind]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [message["record"] for message in self.of_type("RECORD")]
+
+    @property
+    def ids(self) -> list[str]:
+        return [record["id"] for record in self.records]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last STATE."""
+        value: dict[str, Any] = self.of_type("STATE")[-1]["value"]
+        return value
+
+    @property
+    def bookmark(self) -> dict[str, Any]:
+        value: dict[str, Any] = self.state["bookmarks"]["activity_logs"]
+        return value
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines of standard error at level ERROR, without time and name."""
+        return [line.split(" | ")[-1] for line in self.stderr.splitlines() if " | ERROR" in line]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line.split(" | ")[-1] for line in self.stderr.splitlines() if " | WARNING" in line]
+
+
+def config_for(simulator: Simulator, **settings: Any) -> dict[str, Any]:
+    """Return a config that reads from a simulator, with the pace out of the way."""
+    client_id, client_secret = DEMO_CREDENTIALS
+    return {
+        "api_url": simulator.base_url,
+        "client_id": client_id,
+        "client_secret": client_secret,
+        "requests_per_minute": 60_000,
+        **settings,
+    }
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return this process's environment without what could reach the tap from outside, and with `variables`."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TAP_", "MELTANO_"))
+    }
+    return {**inherited, "PYTHONWARNINGS": "error", **variables}
+
+
+def run_process(
+    folder: Path,
+    config: Mapping[str, Any],
+    *arguments: str,
+    state: Mapping[str, Any] | None = None,
+    catalog: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Run:
+    """Run the tap's command line to its end."""
+    command = [*TAP, *command_arguments(folder, config, state=state, catalog=catalog), *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(**(env or {})),
+        timeout=120,
+        check=False,
+    )
+    return Run(done.returncode, parse_lines(done.stdout), done.stderr)
+
+
+def command_arguments(
+    folder: Path, config: Mapping[str, Any], **files: Mapping[str, Any] | None
+) -> list[str]:
+    """Write the files that a run takes; return the arguments that name them."""
+    arguments = []
+    for name, content in {"config": config, **files}.items():
+        if content is not None:
+            path = folder / f"{name}.json"
+            path.write_text(json.dumps(content), encoding="utf-8")
+            arguments += [f"--{name}", str(path)]
+    return arguments
+
+
+def parse_lines(text: str) -> list[dict[str, Any]]:
+    """Parse standard output; anything that is not a Singer message is a failure."""
+    messages = [json.loads(line) for line in text.split("\n") if line]
+    assert all(message["type"] in {"SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION"} for message in messages)
+    return messages
+
+
+class Recorder(GenericSingerWriter[str, Any]):
+    """Keeps messages as they were when they were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[dict[str, Any]] = []
+
+    def serialize_message(self, message: Any) -> str:
+        return json.dumps(message.to_dict(), default=str)
+
+    def write_message(self, message: Any) -> None:
+        self.messages.append(json.loads(self.serialize_message(message)))
+
+
+def run_here(
+    config: Mapping[str, Any],
+    state: Mapping[str, Any] | None = None,
+    catalog: Mapping[str, Any] | None = None,
+) -> Run:
+    """Run the tap in this process: the same code over the same HTTP, without the seconds that a process takes."""
+    recorder = Recorder()
+    tap = SequenceTap(
+        config=dict(config),
+        state=json.loads(json.dumps(state)) if state is not None else None,
+        catalog=json.loads(json.dumps(catalog)) if catalog is not None else None,
+        message_writer=recorder,
+    )
+    tap.sync_all()
+    return Run(0, recorder.messages)
+
+
+def select(
+    catalog: dict[str, Any], deselected: Sequence[Sequence[str]] = (), **metadata: Any
+) -> dict[str, Any]:
+    """Return a catalog with the stream selected, some breadcrumbs deselected, and metadata set on the stream."""
+    for stream in catalog["streams"]:
+        stream["replication_method"] = metadata.get("replication-method", stream["replication_method"])
+        for entry in stream["metadata"]:
+            if not entry["breadcrumb"]:
+                entry["metadata"].update({"selected": True, **metadata})
+            elif entry["breadcrumb"] in [list(breadcrumb) for breadcrumb in deselected]:
+                entry["metadata"]["selected"] = False
+    return catalog

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sequence.timestamps import format_timestamp, parse_timestamp
+
+
+def test_a_varying_number_of_digits_sorts_as_time_where_text_does_not() -> None:
+    earlier, later = "2024-05-02T14:26:48.63793Z", "2024-05-02T14:26:48.637932Z"
+    assert earlier > later
+    assert parse_timestamp(earlier) < parse_timestamp(later)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2024-05-02", "2024-05-02T00:00:00Z"),
+        ("2024-05-02T14:26:48", "2024-05-02T14:26:48Z"),
+        ("2024-05-02T16:26:48+02:00", "2024-05-02T14:26:48Z"),
+        ("2024-05-02t14:26:48z", "2024-05-02T14:26:48Z"),
+        ("2024-05-02T14:26:48.123456789Z", "2024-05-02T14:26:48.123456Z"),
+    ],
+)
+def test_forms_that_people_and_systems_write(text: str, same: str) -> None:
+    assert parse_timestamp(text) == parse_timestamp(same)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2024-13-01", "1714660008"])
+def test_what_is_no_time_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        parse_timestamp(text)
+
+
+@given(st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001  # made aware below
+def test_formatting_and_parsing_are_inverse(moment: datetime) -> None:
+    microseconds = parse_timestamp(moment.replace(tzinfo=UTC).isoformat())
+    assert parse_timestamp(format_timestamp(microseconds)) == microseconds
