@@ -1,0 +1,119 @@
+"""Drives the plan of a run over the simulated API: no HTTP, no Singer, no clock but the one given."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tap_sequence.bookmark import Bookmark, Query
+from tap_sequence.decoding import PageDecoder
+from tap_sequence.errors import BadRequestError, RequestError
+from tap_sequence.pages import Page, PageRequest
+from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.simulator import SimulatedApi
+from tap_sequence.simulator.api import PATH
+from tap_sequence.sync import Batch, LogSync
+
+LOGGER = logging.getLogger("tests.model")
+SECOND = 1_000_000
+_DECODER = PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER)
+
+
+class KilledError(Exception):
+    """The run was killed."""
+
+
+@dataclass
+class ModelRun:
+    """What a run emitted, and the states that it wrote on the way, the newest last."""
+
+    ids: list[str] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
+    ids_at_state: list[int] = field(default_factory=list)
+    requests: int = 0
+
+
+def fetch_from(
+    api: SimulatedApi, now: Callable[[], int], page_size: int, query: Query
+) -> Callable[[PageRequest], Page]:
+    """Return a fetch that asks the simulated API."""
+    headers = {"authorization": "Basic " + base64.b64encode(":".join(api.credentials).encode()).decode()}
+    filters = {
+        "activityLogObjectId": query.activity_log_object_id,
+        "activityLogObjectEntityId": query.activity_log_object_entity_id,
+    }
+
+    def fetch(request: PageRequest) -> Page:
+        asked_at = now()
+        parameters = {
+            "limit": str(page_size),
+            "sortOrder": str(request.order),
+            "after": request.cursor,
+            **filters,
+        }
+        response = api.respond(
+            PATH, {name: value for name, value in parameters.items() if value is not None}, headers
+        )
+        if response.status == 400:
+            raise BadRequestError(response.body.decode())
+        if response.status != 200:
+            raise RequestError(response.body.decode())
+        return _DECODER.decode(response.body, asked_at=asked_at)
+
+    return fetch
+
+
+def run(
+    api: SimulatedApi,
+    state: Mapping[str, Any] | None = None,
+    *,
+    now: Callable[[], int],
+    query: Query | None = None,
+    page_size: int = 100,
+    lookback_seconds: int = 300,
+    start_date: int | None = None,
+    state_every: int = 1,
+    kill_after: int | None = None,
+    between_batches: Callable[[], None] = lambda: None,
+) -> ModelRun:
+    """Make one run, as the stream would; killed after `kill_after` records if it gets that far.
+
+    Raises:
+        KilledError: It was; what came out until then is its first argument.
+    """
+    query = query or Query("model", "v")
+    bookmark = Bookmark.load(state or {}, query, lookback_seconds)
+    sync = LogSync(
+        fetch_from(api, now, page_size, query),
+        bookmark,
+        start_date=start_date,
+        logger=LOGGER,
+        pause=lambda _: None,
+    )
+    result = ModelRun()
+    before = len(api.requests)
+
+    def emit(batch: Batch) -> None:
+        for log in batch.logs:
+            if kill_after is not None and len(result.ids) == kill_after:
+                result.requests = len(api.requests) - before
+                raise KilledError(result)
+            result.ids.append(log.id)
+            batch.emitted(log)
+        batch.done()
+
+    def write_state() -> None:
+        result.states.append(bookmark.to_state())
+        result.ids_at_state.append(len(result.ids))
+
+    for number, batch in enumerate(sync.batches(), start=1):
+        emit(batch)
+        if number % state_every == 0:
+            write_state()
+        between_batches()
+    write_state()
+    result.requests = len(api.requests) - before
+    return result

@@ -1,0 +1,271 @@
+"""The plan of a run over the simulated API: the contract's sections "The bookmark" and "What holds, always"."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import pytest
+
+from tap_sequence.bookmark import Query
+from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
+from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
+from tap_sequence.timestamps import format_timestamp, parse_timestamp
+from tests.model import SECOND, KilledError, run
+
+
+def account(logs: int, **options: Any) -> SimulatedApi:
+    api = SimulatedApi(Options(**options))
+    api.store.grow(logs)
+    return api
+
+
+def long_after() -> int:
+    """A time at which nothing in the account is younger than the lookback."""
+    return 1_900_000_000 * SECOND
+
+
+def created(api: SimulatedApi, index: int) -> str:
+    return str(api.store.logs()[index]["createdAt"])
+
+
+every_cursor = pytest.mark.parametrize("cursor_kind", CursorKind)
+every_end = pytest.mark.parametrize("end_of_list", EndOfList)
+every_answer = pytest.mark.parametrize("unknown_cursor", UnknownCursor)
+
+
+# What the run starts with
+
+
+@every_cursor
+@every_answer
+@every_end
+def test_start_date_costs_what_is_emitted_and_the_run_after_it_emits_what_is_new(
+    cursor_kind: CursorKind, unknown_cursor: UnknownCursor, end_of_list: EndOfList
+) -> None:
+    api = account(5000, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor, end_of_list=end_of_list)
+    wanted = api.store.logs()[4500:]
+    start = parse_timestamp(wanted[0]["createdAt"])
+    first = run(api, now=long_after, start_date=start)
+    assert sorted(first.ids) == sorted(log["id"] for log in wanted)
+    assert first.requests <= 12
+
+    new = api.store.grow(130)
+    second = run(api, first.states[-1], now=long_after, start_date=start)
+    assert sorted(second.ids) == sorted(new)
+    assert second.requests <= 6
+
+    third = run(api, second.states[-1], now=long_after, start_date=start)
+    assert third.ids == []
+    assert third.requests <= 2
+
+
+def test_start_date_before_nearly_everything_walks_forward_so_that_it_can_be_resumed() -> None:
+    api = account(1000)
+    result = run(api, now=long_after, start_date=parse_timestamp(created(api, 50)))
+    assert result.ids == api.store.ids()[50:]
+    assert "cursor" in result.states[0]
+
+
+def test_start_date_in_the_future_emits_nothing_and_says_nothing_wrong() -> None:
+    api = account(300)
+    first = run(api, now=long_after, start_date=long_after())
+    assert first.ids == []
+    new = api.store.add_at([long_after() + SECOND])
+    assert run(api, first.states[-1], now=long_after, start_date=long_after()).ids == new
+
+
+@every_cursor
+@every_end
+def test_a_bare_bookmark_brings_all_since(cursor_kind: CursorKind, end_of_list: EndOfList) -> None:
+    api = account(3000, cursor_kind=cursor_kind, end_of_list=end_of_list)
+    state = {"replication_key": "createdAt", "replication_key_value": created(api, 2700)}
+    result = run(api, state, now=long_after, lookback_seconds=0)
+    since = [log["id"] for log in api.store.logs()[2700:]]
+    assert set(since) <= set(result.ids)
+    assert len(result.ids) == len(set(result.ids)) < 310
+    assert result.requests <= 8
+    assert run(api, result.states[-1], now=long_after, lookback_seconds=0).ids == []
+
+
+def test_a_bare_bookmark_reaches_back_over_the_lookback() -> None:
+    api = account(3000)
+    bound = parse_timestamp(created(api, 2700)) - 300 * SECOND
+    result = run(api, {"replication_key_value": created(api, 2700)}, now=long_after)
+    assert sorted(result.ids) == sorted(
+        log["id"] for log in api.store.logs() if parse_timestamp(log["createdAt"]) >= bound
+    )
+    assert result.requests <= 8
+
+
+@every_cursor
+@every_answer
+@every_end
+def test_a_cursor_that_is_no_longer_honoured_costs_a_warning_and_loses_and_repeats_nothing(
+    cursor_kind: CursorKind,
+    unknown_cursor: UnknownCursor,
+    end_of_list: EndOfList,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The API forgets a cursor between runs, and answers it in any of the ways that it may answer an unknown one."""
+    api = account(1234, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor, end_of_list=end_of_list)
+    first = run(api, now=long_after)
+    new = api.store.grow(130)
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    with caplog.at_level(logging.WARNING):
+        second = run(api, state, now=long_after)
+    assert sorted(second.ids) == sorted(new)
+    assert second.requests <= 7
+    assert "can no longer be used" in caplog.text
+    assert run(api, second.states[-1], now=long_after).ids == []
+
+
+def test_an_opaque_cursor_refused_between_runs_is_warned_of_and_what_is_new_is_emitted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = account(2000, cursor_kind=CursorKind.OPAQUE)
+    first = run(api, now=long_after)
+    new = api.store.grow(130)
+    api.options = dataclasses.replace(api.options, cursor_key="another")
+    second = run(api, first.states[-1], now=long_after)
+    assert (len(second.ids), sorted(second.ids)) == (130, sorted(new))
+    assert second.requests <= 7
+    assert "refuses" in caplog.text
+
+
+def test_a_state_for_another_query_is_warned_of_and_the_wider_query_is_read_whole(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = account(300)
+    wanted = api.store.logs()[7]["activityLogItems"][0]["activityLogObject"]["id"]
+    filtered = run(api, now=long_after, query=Query("model", "v", activity_log_object_id=wanted))
+    assert 0 < len(filtered.ids) < 300
+    wider = run(api, filtered.states[-1], now=long_after)
+    assert wider.ids == api.store.ids()
+    assert "another query" in caplog.text
+
+
+def test_a_state_that_cannot_be_understood_asks_for_nothing() -> None:
+    api = account(10)
+    with pytest.raises(StateError):
+        run(api, {"cursor": 7}, now=long_after)
+    assert api.requests == []
+
+
+# The lookback
+
+
+@every_cursor
+@every_end
+def test_logs_that_become_visible_late_are_emitted_by_the_next_run_and_only_these(
+    cursor_kind: CursorKind, end_of_list: EndOfList
+) -> None:
+    api = account(1000, cursor_kind=cursor_kind, end_of_list=end_of_list)
+    newest = max(parse_timestamp(log["createdAt"]) for log in api.store.logs())
+    first = run(api, now=lambda: newest + SECOND)
+    late = api.store.add_at([newest - second * 3 * SECOND for second in range(20)])
+    second = run(api, first.states[-1], now=lambda: newest + 60 * SECOND)
+    assert sorted(second.ids) == sorted(late)
+    assert run(api, second.states[-1], now=lambda: newest + 61 * SECOND).ids == []
+
+
+def test_logs_that_become_visible_behind_the_walks_back_do_not_make_it_fail() -> None:
+    """The total counts them, the walk has passed them: it looks again and finds them."""
+    api = account(1000)
+    newest = max(parse_timestamp(log["createdAt"]) for log in api.store.logs())
+    pages = iter(range(1000))
+
+    def appear() -> None:
+        if next(pages) == 97:
+            api.store.add_at([newest - 200 * SECOND])
+
+    result = run(api, now=lambda: newest + SECOND, page_size=10, between_batches=appear)
+    assert sorted(result.ids) == sorted(api.store.ids())
+
+
+def test_logs_that_arrive_while_the_walk_is_on_are_emitted_too() -> None:
+    api = account(1000)
+    pages = iter(range(100))
+
+    def grow() -> None:
+        if next(pages) < 5:
+            api.store.grow(30)
+
+    result = run(api, now=long_after, between_batches=grow)
+    assert result.ids == api.store.ids()
+    assert len(result.ids) == 1150
+
+
+# Completeness
+
+
+def test_an_after_that_is_missing_midway_is_not_believed_while_the_total_says_more() -> None:
+    api = account(1000, faults=[Fault.parse("4=no-after")])
+    assert run(api, now=long_after).ids == api.store.ids()
+
+
+def test_logs_that_stay_away_end_the_run_with_both_numbers() -> None:
+    api = account(1000, faults=[Fault.parse("4-=no-after")])
+    with pytest.raises(IncompleteLogError, match=r"400 .* 1000"):
+        run(api, now=long_after)
+
+
+def test_without_a_total_the_absent_after_is_believed() -> None:
+    api = account(1000, with_total=False, faults=[Fault.parse("4=no-after")])
+    assert run(api, now=long_after).ids == api.store.ids()[:400]
+
+
+def test_an_empty_page_with_an_after_is_not_the_end() -> None:
+    api = account(250, with_total=False, faults=[Fault.parse("2=empty-page")])
+    ids = api.store.ids()
+    assert run(api, now=long_after).ids == ids[:100] + ids[200:]
+
+
+def test_going_round_in_circles_ends_the_run() -> None:
+    api = account(1000)
+    run(api, now=long_after)
+    third = api.requests[2].query["after"]
+    api.options = dataclasses.replace(api.options, faults=[Fault.parse(f"18=after:{third}")])
+    with pytest.raises(PaginationLoopError):
+        run(api, now=long_after)
+
+
+def test_created_at_out_of_order_is_emitted_in_the_apis_order_and_the_greatest_is_kept() -> None:
+    api = account(500, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
+    logs = api.store.logs()
+    times = [parse_timestamp(log["createdAt"]) for log in logs]
+    assert times != sorted(times), "within a millisecond, ids and times are ordered differently"
+    result = run(api, now=long_after, page_size=10)
+    assert result.ids == api.store.ids()
+    assert parse_timestamp(result.states[-1]["replication_key_value"]) == max(times)
+
+
+# Stopping and cost
+
+
+@pytest.mark.parametrize("kill_after", [3, 150, 777, 1501, 2950])
+@every_cursor
+def test_after_a_kill_the_next_run_brings_all_the_rest(cursor_kind: CursorKind, kill_after: int) -> None:
+    api = account(3000, cursor_kind=cursor_kind)
+    with pytest.raises(KilledError) as killed:
+        run(api, now=long_after, kill_after=kill_after, state_every=10)
+    first = killed.value.args[0]
+    second = run(api, first.states[-1] if first.states else None, now=long_after)
+    assert set(first.ids) | set(second.ids) == set(api.store.ids())
+    repeated = set(first.ids) & set(second.ids)
+    after_state = first.ids[first.ids_at_state[-1] :] if first.states else first.ids
+    assert repeated == set(after_state)
+
+
+def test_a_kill_late_in_a_long_backfill_costs_only_what_is_left() -> None:
+    api = account(20_000)
+    with pytest.raises(KilledError) as killed:
+        run(api, now=long_after, kill_after=15_000, state_every=10)
+    second = run(api, killed.value.args[0].states[-1], now=long_after)
+    assert len(second.ids) <= 6_200
+    assert second.requests <= 70
+
+
+def test_messages_name_times_that_people_can_read() -> None:
+    assert format_timestamp(parse_timestamp("2024-05-02T14:26:48.5+02:00")) == "2024-05-02T12:26:48.500000Z"
