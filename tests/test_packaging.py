@@ -1,0 +1,56 @@
+"""The schema is found wherever the tap is installed from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+from tests.harness import ROOT, environment
+
+
+def _uv(*arguments: str | Path) -> None:
+    env = {
+        name: value for name, value in environment().items() if name not in {"PYTHONWARNINGS", "VIRTUAL_ENV"}
+    }
+    subprocess.run([find_uv_bin(), *map(str, arguments), "--quiet"], check=True, env=env)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("dist")
+    _uv("build", "--out-dir", folder, ROOT)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return {"wheel": wheel, "sdist": sdist}
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_an_installed_package_finds_its_schema(built: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    scripts = tmp_path / "venv" / "bin"
+    _uv("venv", "--python", sys.executable, scripts.parent)
+    _uv("pip", "install", "--python", scripts / "python", built[kind])
+    tap = [str(scripts / "tap-sequence"), "--discover"]
+    done = subprocess.run(tap, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True)
+    (stream,) = json.loads(done.stdout)["streams"]
+    schema = json.loads((ROOT / "schemas" / "activity_logs.json").read_text(encoding="utf-8"))
+    assert set(stream["schema"]["properties"]) == set(schema["properties"])
+    assert stream["schema"]["required"] == schema["required"]
+
+
+def test_the_wheel_holds_the_package_and_its_schema_and_nothing_else(built: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(built["wheel"]).namelist()
+    assert "tap_sequence/schemas/activity_logs.json" in names
+    assert all(name.startswith(("tap_sequence/", "tap_sequence-")) for name in names)
+
+
+def test_the_sdist_holds_what_the_package_is_made_from(built: dict[str, Path]) -> None:
+    with tarfile.open(built["sdist"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"schemas/activity_logs.json", "tap_sequence/tap.py", "README.md", "LICENSE"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "output/"))]

@@ -1,0 +1,91 @@
+"""One source of truth: README.md and meltano.yml say what the code says."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import yaml
+
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
+from tap_sequence.tap import SequenceTap
+from tests.harness import ROOT
+
+PROPERTIES: dict[str, dict[str, Any]] = CONFIG_JSONSCHEMA["properties"]
+
+
+def _meltano() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
+    return content
+
+
+def _extractor() -> dict[str, Any]:
+    (extractor,) = _meltano()["plugins"]["extractors"]
+    result: dict[str, Any] = extractor
+    return result
+
+
+def _meltano_kind(name: str, definition: dict[str, Any]) -> str:
+    if "enum" in definition:
+        return "options"
+    if name.endswith("_date"):
+        return "date_iso8601"
+    return {"integer": "integer", "number": "decimal"}.get(definition["type"][0], "string")
+
+
+def test_the_typed_settings_are_those_of_the_schema() -> None:
+    assert [field.name for field in dataclasses.fields(Settings)] == list(PROPERTIES)
+
+
+def test_every_setting_is_described_and_only_credentials_are_secret() -> None:
+    assert all(definition["description"].endswith(".") for definition in PROPERTIES.values())
+    secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
+    assert secret == ["client_id", "client_secret"]
+
+
+def test_meltano_yml_declares_every_setting_as_the_code_does() -> None:
+    expected = []
+    for name, definition in PROPERTIES.items():
+        entry = {
+            "name": name,
+            "kind": _meltano_kind(name, definition),
+            "label": definition["title"],
+            "description": definition["description"],
+        }
+        if definition.get("secret"):
+            entry["sensitive"] = True
+        if "enum" in definition:
+            entry["options"] = [{"label": value.capitalize(), "value": value} for value in definition["enum"]]
+        # The tap knows its own version.
+        if "default" in definition and name != "user_agent":
+            entry["value"] = definition["default"]
+        expected.append(entry)
+    assert _extractor()["settings"] == expected
+
+
+def test_meltano_yml_declares_the_capabilities_of_the_tap() -> None:
+    assert _extractor()["capabilities"] == [capability.value for capability in SequenceTap.capabilities]
+
+
+def test_meltano_yml_sends_no_usage_statistics_and_holds_no_credentials() -> None:
+    content = _meltano()
+    assert content["send_anonymous_usage_stats"] is False
+    for environment in content["environments"]:
+        (extractor,) = environment["config"]["plugins"]["extractors"]
+        assert not {"client_id", "client_secret"} & set(extractor["config"])
+
+
+def test_the_readme_lists_every_setting_as_the_code_does() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = ["| Setting | Default | Description |", "| --- | --- | --- |"]
+    for name, definition in PROPERTIES.items():
+        default = str(definition.get("default", ""))
+        default = re.sub(r"/\d.*", "/VERSION", default) if name == "user_agent" else default
+        rows.append(f"| `{name}` | {f'`{default}`' if default else ''} | {definition['description']} |")
+    assert "\n".join(rows) in readme
+
+
+def test_env_example_names_the_secrets_and_holds_no_values() -> None:
+    lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if not line.startswith("#")]
+    assert lines == ["TAP_SEQUENCE_CLIENT_ID=", "TAP_SEQUENCE_CLIENT_SECRET="]
