@@ -22,6 +22,14 @@ from tap_sequence.simulator import (
 )
 
 
+def _fault(text: str) -> Fault:
+    try:
+        return Fault.parse(text)
+    except ValueError as error:
+        # The only error whose words argparse shows.
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     defaults = Options()
     parser = argparse.ArgumentParser(
@@ -66,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fault",
         action="append",
-        type=Fault.parse,
+        type=_fault,
         default=[],
         metavar="REQUESTS=FAULT",
         help="such as 3=500, 2-4=429:1, 5-=html; may be repeated",

@@ -10,6 +10,7 @@ import base64
 import bisect
 import email.utils
 import hmac
+import math
 import random
 import threading
 import time
@@ -213,12 +214,12 @@ class SimulatedApi:
             if len(times) < options.rate_limit:
                 times.append(now)
                 return None
-            wait = int(times[0] + options.rate_window - now) + 1
+            wait = times[0] + options.rate_window - now
         match options.retry_after:
             case RetryAfter.SECONDS:
-                extra = {"Retry-After": str(wait)}
+                extra = {"Retry-After": str(math.ceil(wait))}
             case RetryAfter.DATE:
-                extra = {"Retry-After": email.utils.formatdate(time.time() + wait, usegmt=True)}
+                extra = {"Retry-After": email.utils.formatdate(math.ceil(time.time() + wait), usegmt=True)}
             case RetryAfter.NONE:
                 extra = {}
         return error_response(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", "Rate limit exceeded", **extra)

@@ -113,7 +113,7 @@ class CursorCodec:
 
     def _scramble(self, content: bytes, seal: bytes) -> bytes:
         stream = b"".join(
-            hashlib.blake2b(seal + bytes([block]), key=self.key.encode()).digest()
+            hashlib.blake2b(seal + block.to_bytes(4), key=self.key.encode()).digest()
             for block in range(len(content) // 64 + 1)
         )
         return bytes(a ^ b for a, b in zip(content, stream, strict=False))

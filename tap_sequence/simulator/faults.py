@@ -47,11 +47,16 @@ def error_response(status: int, error_type: str, message: str, **headers: str) -
 
 
 def _change(change: Callable[[Any], Any]) -> Callable[[Response, str], Response]:
-    """Return a fault that answers with a changed page."""
+    """Return a fault that answers with a changed page; where there is nothing to change, with what it was."""
 
     def fault(response: Response, _: str) -> Response:
         page = msgspec.json.decode(response.body)
-        changed = change(page)
+        if "items" not in page:
+            return response
+        try:
+            changed = change(page)
+        except IndexError:
+            return response
         return dataclasses.replace(response, body=msgspec.json.encode(page if changed is None else changed))
 
     return fault
@@ -129,15 +134,21 @@ class Fault:
         Raises:
             ValueError: It is not one.
         """
+        msg = (
+            f"{text!r} is no fault; write REQUESTS=FAULT, such as 3=500, 2-4=429:1 or 5=slow:2.5, with one of "
+            + ", ".join(FAULTS)
+        )
         match = re.fullmatch(r"(\d+)(-(\d*))?=([\w-]+)(?::(.*))?", text)
         if match is None or not (match[4] in FAULTS or re.fullmatch(r"[345]\d\d", match[4])):
-            msg = (
-                f"{text!r} is no fault; write REQUESTS=FAULT, such as 3=500 or 2-4=429:1, with one of "
-                + ", ".join(FAULTS)
-            )
             raise ValueError(msg)
         last = int(match[3]) if match[3] else None if match[2] else int(match[1])
-        return cls(int(match[1]), last, match[4], match[5] or "")
+        fault = cls(int(match[1]), last, match[4], match[5] or "")
+        try:
+            # Tried here, so that an argument it cannot use does not come to light in the middle of a request.
+            fault.apply(Response(HTTPStatus.OK, b"{}"))
+        except ValueError:
+            raise ValueError(msg) from None
+        return fault
 
     def strikes(self, number: int) -> bool:
         """Whether it befalls a request."""

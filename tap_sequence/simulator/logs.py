@@ -109,10 +109,10 @@ class LogKey:
 def make_key(seed: int, index: int, moment: int, *, log_ids: LogIds, exact: bool = False) -> LogKey:
     """Return the key of the log that happens at `moment` (microseconds since 1970).
 
-    `createdAt` is cut to a varying number of fractional digits, unless `exact`.
+    `createdAt` is cut to a varying number of fractional digits, unless `exact`: then it has as many as it takes.
     """
     dice = _Dice(f"{seed}/{index}/key")
-    digits = 6 if exact else dice.below(7)
+    digits = len(f"{moment % _SECOND:06d}".rstrip("0")) if exact else dice.below(7)
     created_at = moment - moment % 10 ** (6 - digits)
     if log_ids is LogIds.V4:
         return LogKey(index, dice.uuid(), created_at, digits)

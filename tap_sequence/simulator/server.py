@@ -6,13 +6,14 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tap_sequence.simulator.api import BASE_PATH, Options, ReceivedRequest, SimulatedApi
+from tap_sequence.simulator.api import BASE_PATH, VERSION, Options, ReceivedRequest, SimulatedApi
 from tap_sequence.simulator.faults import Response, error_response
 from tap_sequence.simulator.store import LogStore
 
@@ -38,9 +39,10 @@ class Simulator:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering, and close the port."""
+        """Stop answering, hang up, and close the port."""
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -74,6 +76,24 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
     api: SimulatedApi
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End the connections that clients hold open: their threads would go on answering."""
+        for connection in self._connections.copy():
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up: tests and users do it all the time."""
 
@@ -93,7 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.server.api.respond(parts.path, query, headers))
 
     def _refuse(self) -> None:
-        self._send(error_response(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only GET is served"))
+        # What is left unread would be taken for the connection's next request.
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {"Sequence-Version": VERSION, "Allow": "GET"}
+        self._send(
+            error_response(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowed", "Only GET is served", **headers)
+        )
 
     do_POST = do_PUT = do_PATCH = do_DELETE = _refuse
 

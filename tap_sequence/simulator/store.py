@@ -40,9 +40,10 @@ class Timeline:
         """Return when log `index` happens, in microseconds since 1970."""
         group, member = divmod(index, _GROUP)
         slot = group * _SLOTS + _SLOTS_OF_GROUP[member]
-        # A jitter of up to half a step that is the same for all logs of a slot; microseconds tell those apart.
+        # A jitter of up to half a step that is the same for all logs of a slot; microseconds tell those apart, and
+        # stay below one millisecond.
         jitter = slot * 7_919_123 % max(1, self.step // 2000) * 1000
-        return self.origin + slot * self.step + jitter + member * 137
+        return self.origin + slot * self.step + jitter + member * 97
 
     def is_crowded(self, index: int) -> bool:
         """Whether the log shares its millisecond with others."""
@@ -91,6 +92,7 @@ class LogStore:
         self._positions: list[Position] = []
         self._keys: dict[str, LogKey] = {}
         self._next_index = 0
+        self._next_extra_index = -1
         self._bodies: dict[str, bytes] = {}
 
     def __len__(self) -> int:
@@ -107,7 +109,8 @@ class LogStore:
         """Add one log for each of `moments` (microseconds since 1970), wherever that falls; return their ids."""
         with self._lock:
             # Negative indices, so that they are nobody else's.
-            first = -1 - sum(key.index < 0 for key in self._keys.values())
+            first = self._next_extra_index
+            self._next_extra_index -= len(moments)
             return self._add(zip(range(first, first - len(moments), -1), moments, strict=True), exact=True)
 
     def show_window(self, start: int, end: int) -> None:
