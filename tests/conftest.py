@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +14,19 @@ settings.register_profile(
     "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("suite")
+
+
+_COUNTS: Counter[str] = Counter()
+
+
+def count(what: str) -> None:
+    """Count something that the end of the test run reports."""
+    _COUNTS[what] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what, number in sorted(_COUNTS.items()):
+        terminalreporter.write_line(f"{what}: {number}")
 
 
 @pytest.fixture

@@ -106,18 +106,21 @@ class LogKey:
     digits: int
 
 
-def make_key(seed: int, index: int, moment: int, *, log_ids: LogIds, exact: bool = False) -> LogKey:
+def make_key(seed: int, index: int, moment: int, *, log_ids: LogIds, created_at: int | None = None) -> LogKey:
     """Return the key of the log that happens at `moment` (microseconds since 1970).
 
-    `createdAt` is cut to a varying number of fractional digits, unless `exact`: then it has as many as it takes.
+    `createdAt` is cut to a varying number of fractional digits, unless it is given: then it has as many as it takes.
     """
     dice = _Dice(f"{seed}/{index}/key")
-    digits = len(f"{moment % _SECOND:06d}".rstrip("0")) if exact else dice.below(7)
-    created_at = moment - moment % 10 ** (6 - digits)
+    digits = dice.below(7)
+    if created_at is None:
+        created_at = moment = moment - moment % 10 ** (6 - digits)
+    else:
+        digits = len(f"{created_at % _SECOND:06d}".rstrip("0"))
     if log_ids is LogIds.V4:
         return LogKey(index, dice.uuid(), created_at, digits)
     random_bits = int.from_bytes(dice.take(10))
-    value = (created_at // _MILLISECOND) << 80 | random_bits
+    value = (moment // _MILLISECOND) << 80 | random_bits
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return LogKey(index, str(UUID(int=value)), created_at, digits)

@@ -103,23 +103,31 @@ class LogStore:
         with self._lock:
             indices = range(self._next_index, self._next_index + count)
             self._next_index += count
-            return self._add((index, self._timeline.moment(index)) for index in indices)
+            return self._add_from_timeline(indices)
 
-    def add_at(self, moments: Sequence[int]) -> list[str]:
-        """Add one log for each of `moments` (microseconds since 1970), wherever that falls; return their ids."""
+    def add_at(self, moments: Sequence[int], *, disorder: int = 0) -> list[str]:
+        """Add one log for each of `moments` (microseconds since 1970), wherever that falls; return their ids.
+
+        Every other one was created `disorder` microseconds before its moment. A list ordered by UUIDv7 is then a
+        little out of order in `createdAt`.
+        """
         with self._lock:
             # Negative indices, so that they are nobody else's.
             first = self._next_extra_index
             self._next_extra_index -= len(moments)
-            return self._add(zip(range(first, first - len(moments), -1), moments, strict=True), exact=True)
+            indices = range(first, self._next_extra_index, -1)
+            return self._add(
+                [
+                    (index, moment, moment - disorder * (index % 2))
+                    for index, moment in zip(indices, moments, strict=True)
+                ]
+            )
 
     def show_window(self, start: int, end: int) -> None:
         """Hold exactly the logs of the timeline that happen after `start` and up to `end`."""
         with self._lock:
             first, last = self._timeline.first_after(start), self._timeline.first_after(end)
-            self._add(
-                (index, self._timeline.moment(index)) for index in range(max(first, self._next_index), last)
-            )
+            self._add_from_timeline(range(max(first, self._next_index), last))
             self._next_index = max(self._next_index, last)
             for log_id in [key.id for key in self._keys.values() if key.index < first]:
                 self.remove(log_id)
@@ -133,15 +141,25 @@ class LogStore:
             del self._keys[log_id]
             self._bodies.pop(log_id, None)
 
-    def _add(self, moments: Iterable[tuple[int, int]], *, exact: bool = False) -> list[str]:
+    def _add(self, logs: Sequence[tuple[int, int, int | None]]) -> list[str]:
+        """Add logs, each given by its index, its moment and, where that is to be exact, its `createdAt`."""
         ids = []
-        for index, moment in moments:
-            crowded = exact or self._timeline.is_crowded(index)
-            key = make_key(self._seed, index, moment, log_ids=self._log_ids, exact=crowded)
+        for index, moment, created_at in logs:
+            key = make_key(self._seed, index, moment, log_ids=self._log_ids, created_at=created_at)
             self._keys[key.id] = key
             bisect.insort(self._positions, self._position(key))
             ids.append(key.id)
         return ids
+
+    def _add_from_timeline(self, indices: Iterable[int]) -> list[str]:
+        moments = [(index, self._timeline.moment(index)) for index in indices]
+        # Cut to fewer digits, logs of one millisecond would be told apart no more.
+        return self._add(
+            [
+                (index, moment, moment if self._timeline.is_crowded(index) else None)
+                for index, moment in moments
+            ]
+        )
 
     def _position(self, key: LogKey) -> Position:
         return self.position_for(key.created_at, key.id)

@@ -1,0 +1,217 @@
+"""Random histories of an account and of the runs that read it, against a model of what each run owes.
+
+Hypothesis grows the account, lets logs become visible late, kills runs, takes cursors away, changes filters, page
+sizes and kinds of cursor, and after every run checks the contract's sentences: nothing is lost, nothing is repeated by
+runs that finish, and the cost is bounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tap_sequence.bookmark import Query
+from tap_sequence.simulator import CursorKind, EndOfList, LogIds, Options, SimulatedApi, UnknownCursor
+from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
+from tests.conftest import count
+from tests.model import KilledError, ModelRun, run
+
+LOOKBACK = 300
+EPOCH = 1_800_000_000 * MICROSECONDS
+# Microseconds between logs: in one microsecond, in one millisecond, with few digits and with many.
+GAPS = st.sampled_from([0, 137, 1_000, 250_000, 1_000_000, 3_500_000, 20_000_000])
+# Seconds after which a log becomes visible; always sooner than the lookback.
+DELAYS = st.sampled_from([0, 0, 0, 0, 5, 60, LOOKBACK - 10])
+
+
+LOGS = st.lists(st.tuples(GAPS, DELAYS), min_size=1, max_size=40)
+# Microseconds by which `createdAt` and the list's order may disagree.
+DISORDER = 4_000_000
+
+
+# Explaining a failure takes longer than finding it.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+
+
+class Histories(RuleBasedStateMachine):
+    """One account, and the runs that read it with the state of the run before."""
+
+    @initialize(
+        cursor_kind=st.sampled_from(CursorKind),
+        end_of_list=st.sampled_from(EndOfList),
+        unknown_cursor=st.sampled_from(UnknownCursor),
+        log_ids=st.sampled_from(LogIds),
+        with_total=st.booleans(),
+        page_size=st.integers(1, 7),
+        start_after=st.none() | st.integers(0, 600),
+        disorder=st.sampled_from([0, DISORDER]),
+    )
+    def begin(self, page_size: int, start_after: int | None, disorder: int, **options: Any) -> None:
+        count("histories in process")
+        self.api = SimulatedApi(Options(**options))
+        self.now = EPOCH
+        self.page_size = page_size
+        self.disorder = disorder
+        self.start_date = None if start_after is None else EPOCH + start_after * MICROSECONDS
+        self.query = Query("model", "v")
+        self.state: dict[str, Any] = {}
+        self.late: list[tuple[int, int]] = []
+        # By query, since a state belongs to one: ids that were emitted, and those that the state knows of.
+        self.emitted: dict[Query, set[str]] = {}
+        self.described: dict[Query, set[str]] = {}
+
+    # The account
+
+    @rule(logs=LOGS)
+    def logs_happen(self, logs: list[tuple[int, int]]) -> None:
+        for gap, delay in logs:
+            self.now += gap
+            self.late.append((self.now + delay * MICROSECONDS, self.now))
+        self._reveal()
+
+    @rule(seconds=st.sampled_from([1, 30, 100, LOOKBACK - 1, LOOKBACK, LOOKBACK + 1, 5_000]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds * MICROSECONDS
+        self._reveal()
+
+    def _reveal(self) -> None:
+        self.api.store.add_at(
+            [moment for due, moment in self.late if due <= self.now], disorder=self.disorder
+        )
+        self.late = [(due, moment) for due, moment in self.late if due > self.now]
+
+    # What changes between runs
+
+    @rule(page_size=st.integers(1, 7), key=st.sampled_from(["key", "another key"]))
+    def page_size_changes_and_opaque_cursors_are_forgotten(self, page_size: int, key: str) -> None:
+        self.page_size = page_size
+        self.api.options = dataclasses.replace(self.api.options, cursor_key=key)
+
+    @rule(
+        kind=st.sampled_from(CursorKind),
+        end=st.sampled_from(EndOfList),
+        unknown=st.sampled_from(UnknownCursor),
+    )
+    def the_api_changes(self, kind: CursorKind, end: EndOfList, unknown: UnknownCursor) -> None:
+        self.api.options = dataclasses.replace(
+            self.api.options, cursor_kind=kind, end_of_list=end, unknown_cursor=unknown
+        )
+
+    @precondition(lambda self: len(self.api.store) > 0)
+    @rule(data=st.data())
+    def the_state_or_the_query_changes(self, data: st.DataObject) -> None:
+        value = self.state.get("replication_key_value")
+        if value and data.draw(st.booleans(), label="keep only the replication_key_value"):
+            self.state = {"replication_key_value": value}
+            bound = parse_timestamp(value) - LOOKBACK * MICROSECONDS
+            # Nothing tells any more which of the younger ones were emitted.
+            for query, ids in self.described.items():
+                self.described[query] = {log_id for log_id in ids if self._created_at(log_id) < bound}
+            return
+        if self.state and "query" not in self.state:
+            return  # Nothing would tell the run that the query is another.
+        items = [item for log in self.api.store.logs() for item in log["activityLogItems"]]
+        objects = sorted({item["activityLogObject"]["id"] for item in items})
+        wanted = data.draw(st.none() | st.sampled_from(objects), label="filter")
+        self.query = dataclasses.replace(self.query, activity_log_object_id=wanted)
+
+    # Runs
+
+    @rule()
+    def run_that_finishes(self) -> None:
+        owed = self._owed()
+        before = self.state
+        result = self._run()
+        self._check(result, len(result.ids))
+        assert owed <= self.emitted[self.query], "lost"
+        if before.get("query") == self.query.to_state() and self.start_date is None:
+            pages = math.ceil(len(result.ids) / self.page_size)
+            overlap = math.ceil(len(before["recent_ids"]) / self.page_size)
+            assert result.requests <= pages + overlap + 4
+        count("finished runs")
+
+    @rule(logs=LOGS, kill_after=st.integers(0, 8), state_every=st.integers(1, 3))
+    def run_that_is_killed(self, logs: list[tuple[int, int]], kill_after: int, state_every: int) -> None:
+        self.logs_happen(logs)
+        before = self.state
+        try:
+            result = self._run(kill_after=kill_after, state_every=state_every)
+        except KilledError as killed:
+            result = killed.args[0]
+            count("killed runs")
+        # A backward walk's STATE stays where it was until the walk is complete, and describes nothing of it.
+        moved = [
+            index
+            for state, index in zip(result.states, result.ids_at_state, strict=True)
+            if _position(state) != _position(before)
+        ]
+        self._check(result, moved[-1] if moved else 0)
+
+    def _run(self, **options: Any) -> ModelRun:
+        return run(
+            self.api,
+            self.state,
+            now=lambda: self.now,
+            query=self.query,
+            page_size=self.page_size,
+            lookback_seconds=LOOKBACK,
+            start_date=self.start_date,
+            **options,
+        )
+
+    def _check(self, result: ModelRun, described: int) -> None:
+        known = self.described.setdefault(self.query, set())
+        assert len(set(result.ids)) == len(result.ids), "repeated within a run"
+        assert not set(result.ids) & known, "repeated"
+        self.emitted.setdefault(self.query, set()).update(result.ids)
+        known.update(result.ids[:described])
+        if result.states:
+            self.state = result.states[-1]
+            # It takes the place of the state of any other query, which is as if it had never been read.
+            self.emitted = {self.query: self.emitted[self.query]}
+            self.described = {self.query: known}
+
+    def _owed(self) -> set[str]:
+        wanted = self.query.activity_log_object_id
+        return {
+            log["id"]
+            for log in self.api.store.logs()
+            if (self.start_date is None or parse_timestamp(log["createdAt"]) >= self.start_date)
+            and (
+                wanted is None
+                or any(item["activityLogObject"]["id"] == wanted for item in log["activityLogItems"])
+            )
+        }
+
+    def _created_at(self, log_id: str) -> int:
+        return parse_timestamp(self.api.store.log(log_id)["createdAt"])
+
+
+def _position(state: dict[str, Any]) -> tuple[Any, ...]:
+    return state.get("replication_key_value"), state.get("cursor"), state.get("recent_ids", [])
+
+
+def test_no_history_loses_or_repeats_a_log() -> None:
+    run_state_machine_as_test(
+        Histories, settings=settings(max_examples=200, stateful_step_count=25, phases=PHASES)
+    )
+
+
+@pytest.mark.long
+def test_no_history_of_a_thousand_loses_or_repeats_a_log() -> None:
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(max_examples=1000, stateful_step_count=40, derandomize=False, phases=PHASES),
+    )
