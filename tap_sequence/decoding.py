@@ -21,6 +21,9 @@ from tap_sequence.timestamps import parse_timestamp
 
 _QUOTED_CHARACTERS = 200
 
+# The last two: JSON nested too deeply, and a number too large even for a Decimal.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+
 
 class _Pagination(msgspec.Struct):
     """`pagination`: every field may be absent or null (published OpenAPI; sister endpoints mark them nullable)."""
@@ -108,7 +111,7 @@ class PageDecoder:
         try:
             envelope = self._decoder.decode(body)
             records, pagination = envelope.items, envelope.pagination
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNDECODABLE:
             records, pagination = self._decode_carefully(body)
         return Page(
             logs=tuple(_to_log(record) for record in records),
@@ -122,8 +125,8 @@ class PageDecoder:
         try:
             envelope = msgspec.json.decode(body, type=_Envelope)
             items = [msgspec.json.Decoder(float_hook=Decimal).decode(raw) for raw in envelope.items]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            msg = f"the answer is not a page of activity logs ({error}); it begins with {quote(body)}"
+        except _UNDECODABLE as error:
+            msg = f"the answer is not a page of activity logs ({clean(str(error))}); it begins with {quote(body)}"
             raise TransientRequestError(msg) from None
         return [self._convert(item) for item in items], envelope.pagination
 
@@ -139,7 +142,7 @@ class PageDecoder:
         except msgspec.ValidationError as error:
             log_id = item.get("id") if isinstance(item, dict) else None
             msg = (
-                f"Log {log_id!r} does not fit the schema: {error}. The run ends here, so that nothing is lost or "
+                f"Log {_quote_value(log_id)} does not fit the schema: {error}. The run ends here, so that nothing is lost or "
                 "wrong: the last STATE stands before this log. See whether a newer version of this tap knows the "
                 "change, or report it to Sequence's support with the log's id."
             )
@@ -152,12 +155,17 @@ def quote(body: bytes) -> str:
     return repr(clean(body[: 8 * _QUOTED_CHARACTERS].decode("utf-8", errors="replace"))[:_QUOTED_CHARACTERS])
 
 
+def _quote_value(value: Any) -> str:
+    return clean(repr(value))[:_QUOTED_CHARACTERS]
+
+
 def _to_log(record: Any) -> Log:
     try:
         created_at = parse_timestamp(record.createdAt)
     except ValueError:
         msg = (
-            f"Log {record.id!r} does not fit the schema: createdAt is {record.createdAt!r}, which is not a time. The "
+            f"Log {_quote_value(record.id)} does not fit the schema: createdAt is {_quote_value(record.createdAt)}, which "
+            "is not a time. The "
             "run ends here; the last STATE stands before this log. Report it to Sequence's support with the log's id."
         )
         raise RecordError(msg) from None

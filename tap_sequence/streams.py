@@ -21,6 +21,7 @@ from tap_sequence.pages import Fetch, Log, Page, PageRequest
 from tap_sequence.schema import SCHEMAS_DIR
 from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import LogSync
+from tap_sequence.waiting import call_with_ticks
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
@@ -96,12 +97,7 @@ class ActivityLogStream(Stream):
             metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
             self.get_sync_timer(),
         ):
-
-            def fetch(request: PageRequest) -> Page:
-                page = self._sequence.client.fetch(request)
-                request_counter.increment()
-                return page
-
+            fetch = self._fetch(request_counter) if write_messages else self._sequence.client.fetch
             try:
                 for batch in self._log_sync(bookmark, fetch).batches():
                     with self._sequence.stop_signals.deferred():
@@ -125,6 +121,20 @@ class ActivityLogStream(Stream):
         if write_messages:
             self._write_state_message()
 
+    def _fetch(self, request_counter: metrics.Counter) -> Fetch:
+        """Return a fetch that writes a STATE whenever one falls due while a page is on its way."""
+
+        def fetch(request: PageRequest) -> Page:
+            page = call_with_ticks(
+                lambda: self._sequence.client.fetch(request),
+                seconds_to_tick=self._seconds_to_state,
+                tick=self._write_state_message,
+            )
+            request_counter.increment()
+            return page
+
+        return fetch
+
     # The SDK's own leaves out a STATE that equals the one before; a run that is stopped or that found nothing owes one.
     @override
     def _write_state_message(self) -> None:
@@ -142,10 +152,10 @@ class ActivityLogStream(Stream):
     def _is_state_due(self) -> bool:
         # A whole page must still fit before the limit.
         page_size = self._sequence.settings.page_size
-        return (
-            self._since_state + page_size > STATE_EVERY_RECORDS
-            or self.monotonic() - self._state_written_at >= STATE_EVERY_SECONDS
-        )
+        return self._since_state + page_size > STATE_EVERY_RECORDS or self._seconds_to_state() <= 0
+
+    def _seconds_to_state(self) -> float:
+        return self._state_written_at + STATE_EVERY_SECONDS - self.monotonic()
 
     def _new_bookmark(self) -> Bookmark:
         return Bookmark(self._sequence.query, self._sequence.settings.lookback_seconds)

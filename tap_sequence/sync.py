@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from tap_sequence.bookmark import Bookmark, Start
 from tap_sequence.errors import BadRequestError, IncompleteLogError, RequestError
 from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
-from tap_sequence.timestamps import format_timestamp
+from tap_sequence.timestamps import MICROSECONDS, format_timestamp
 from tap_sequence.walk import walk
+
+DISORDER = 60 * MICROSECONDS
+"""How far `createdAt` may stray from the list's order where nothing else allows for it."""
 
 LOOKS_FOR_MISSING_LOGS = 3
 """How often a walk that ended too early looks again without finding anything, before the run fails."""
@@ -99,7 +102,7 @@ class LogSync:
         if not first[1].logs or first[1].logs[-1].created_at >= self._start_date:
             yield from self._forward(_chain(first, pages))
         else:
-            yield from self._backward(self._start_date)
+            yield from self._backward(self._start_date, read_on_to=self._start_date - DISORDER)
 
     def _from_cursor(self) -> Iterator[Batch]:
         cursor = self._bookmark.cursor
@@ -136,7 +139,8 @@ class LogSync:
         if bound is None:
             yield from self._from_nothing()
         else:
-            yield from self._backward(bound)
+            # The lookback allows for disorder: what is new is younger than the bound by far.
+            yield from self._backward(bound, read_on_to=bound)
 
     # Forward
 
@@ -183,10 +187,11 @@ class LogSync:
 
     # Backward
 
-    def _backward(self, bound: int) -> Iterator[Batch]:
-        """Emit, newest first, what is not older than `bound` (microseconds since 1970).
+    def _backward(self, bound: int, *, read_on_to: int) -> Iterator[Batch]:
+        """Emit, newest first, what is not older than `bound`.
 
-        Ends after a whole page older than it, because `createdAt` may be a little out of order.
+        Ends after a whole page older than `read_on_to`, because `createdAt` may be a little out of order. Both are in
+        microseconds since 1970.
         """
         tail = _Tail(self._bookmark)
         newest: Log | None = None
@@ -199,7 +204,7 @@ class LogSync:
             tail.add(page)
             had_news = had_news or bool(wanted)
             yield Batch(wanted, _ignore, lambda: None)
-            if page.logs and all(log.created_at < bound for log in page.logs):
+            if page.logs and all(log.created_at < read_on_to for log in page.logs):
                 break
         else:
             tail.reached_start()

@@ -1,0 +1,136 @@
+"""Stopped by a signal, at any line: the contract's "Output" 3 and 4, and "What holds, always"."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from tap_sequence.simulator import Fault, Simulator
+from tap_sequence.stopping import StoppedError, StopSignals
+from tests.harness import TAP, Run, command_arguments, config_for, environment, parse_lines, run_process
+
+Simulate = Callable[..., Simulator]
+
+STATUSES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def run_and_stop(
+    folder: Path,
+    config: Mapping[str, Any],
+    signum: signal.Signals,
+    *,
+    after_lines: int,
+    state: Mapping[str, Any] | None = None,
+) -> Run:
+    """Start the tap, send it a signal once it has written so many lines, and read what else it writes."""
+    with (folder / "stderr").open("wb") as stderr, _start(folder, config, stderr, state=state) as process:
+        lines: list[bytes] = []
+        while len(lines) < after_lines and (line := process.stdout.readline()):
+            lines.append(line)
+        process.send_signal(signum)
+        lines.append(process.stdout.read())
+        process.wait(60)
+    whole, _, torn = b"".join(lines).rpartition(b"\n")
+    # Only SIGKILL can tear a line, and only the last.
+    assert not torn or signum is signal.SIGKILL
+    return Run(process.returncode, parse_lines(whole.decode()), (folder / "stderr").read_text())
+
+
+def _start(
+    folder: Path,
+    config: Mapping[str, Any],
+    stderr: IO[bytes] | int,
+    *,
+    state: Mapping[str, Any] | None = None,
+    **env: str,
+) -> Any:
+    """Start the tap with its standard output on a pipe. What is read from it line by line must be read to its end so."""
+    command = [*TAP, *command_arguments(folder, config, state=state)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(**env))
+
+
+@pytest.mark.parametrize("after_lines", [3, 150, 777, 1501, 2950])
+@pytest.mark.parametrize("signum", STATUSES)
+def test_a_stopped_run_loses_nothing_and_does_not_look_like_a_finished_one(
+    simulate: Simulate, tmp_path: Path, signum: signal.Signals, after_lines: int
+) -> None:
+    # A little latency, so that the run is still under way when the signal comes.
+    simulator = simulate(3000, latency=(0.005, 0.005))
+    stopped = run_and_stop(tmp_path, config_for(simulator), signum, after_lines=after_lines)
+    assert stopped.status == STATUSES[signum]
+    assert "Traceback" not in stopped.stderr
+    states = stopped.of_type("STATE")
+    described = 0
+    if states:
+        last = len(stopped.messages) - 1 - stopped.messages[::-1].index(states[-1])
+        described = sum(message["type"] == "RECORD" for message in stopped.messages[:last])
+    if signum is not signal.SIGKILL:
+        assert stopped.messages[-1]["type"] == "STATE"
+
+    after = run_process(tmp_path, config_for(simulator), state=states[-1]["value"] if states else None)
+    assert after.status == 0
+    assert set(stopped.ids) | set(after.ids) == set(simulator.store.ids())
+    # At most what stands behind the last STATE is emitted again.
+    assert not set(stopped.ids[:described]) & set(after.ids)
+
+
+def test_killed_late_in_a_backfill_the_next_run_reads_only_what_is_left(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(20_000)
+    killed = run_and_stop(tmp_path, config_for(simulator), signal.SIGKILL, after_lines=15_000)
+    simulator.api.forget_requests()
+    after = run_process(tmp_path, config_for(simulator), state=killed.state)
+    assert set(killed.ids) | set(after.ids) == set(simulator.store.ids())
+    assert len(after.ids) <= 6_200
+    assert len(simulator.requests) <= 70
+
+
+def test_no_line_is_cut_where_standard_output_is_unbuffered(simulate: Simulate, tmp_path: Path) -> None:
+    """With PYTHONUNBUFFERED a signal can cut a write to a full pipe short."""
+    simulator = simulate(3000)
+    with _start(tmp_path, config_for(simulator), subprocess.DEVNULL, PYTHONUNBUFFERED="1") as process:
+        first = process.stdout.readline() + process.stdout.readline()
+        # Nobody reads on, so the pipe fills, and the signal comes in the middle of a write.
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        output = first + process.stdout.read()
+        assert process.wait(60) == 143
+    messages = [json.loads(line) for line in output.split(b"\n") if line]
+    assert messages[-1]["type"] == "STATE"
+    assert 0 < len([message for message in messages if message["type"] == "RECORD"]) < 3000
+
+
+def test_a_signal_stops_a_run_that_waits_for_an_answer(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(300, faults=[Fault.parse("3-=slow:30")])
+    stopped = run_and_stop(tmp_path, config_for(simulator), signal.SIGTERM, after_lines=201)
+    assert stopped.status == 143
+    assert stopped.ids == simulator.store.ids()[:200]
+    assert stopped.bookmark["recent_ids"][-1] == stopped.ids[-1]
+
+
+def test_signals_are_held_back_until_the_outermost_stretch_ends() -> None:
+    signals = StopSignals()
+    reached = []
+
+    def stretch() -> None:
+        with signals.deferred():
+            with signals.deferred():
+                signals.handle(signal.SIGTERM)
+                reached.append("inner")
+            reached.append("outer")
+
+    with pytest.raises(StoppedError) as stopped:
+        stretch()
+    assert reached == ["inner", "outer"]
+    assert stopped.value.exit_status == 143
+    with pytest.raises(StoppedError):
+        signals.handle(signal.SIGINT)
