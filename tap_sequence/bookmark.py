@@ -272,12 +272,20 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
 )
 """What each key of the state has to be, where it is there."""
 
+_KEYS = {"replication_key_value", "cursor", "query"}
+"""Without any of these, a state says nothing of where to go on."""
+
+_SDK_KEYS = {"progress_markers", "replication_key", "replication_key_signpost", "starting_replication_value"}
+"""What other taps on the SDK leave beside them; after a run that got nowhere, these alone."""
+
 
 def _check_shape(state: Mapping[str, Any]) -> None:
     problem = next(
         (f"{key} is not {wanted}" for key, fits, wanted in _SHAPES if key in state and not fits(state[key])),
         None,
     )
+    if problem is None and not (state.keys() & _KEYS) and state.keys() - _SDK_KEYS:
+        problem = f"it has none of the keys {', '.join(sorted(_KEYS))}, only {', '.join(sorted(state))}"
     if (
         problem is None
         and "query" not in state

@@ -56,16 +56,21 @@ class TapCommand(SingerCommand):
             )
 
     @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The target has gone. What Python still holds for it has nowhere to go either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.logger.info("Standard output was closed by the target; stopping.")
+            ctx.exit(1)
+
+    @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # Only where a caller asked for it: in standalone mode click has dealt with them.
-        except BrokenPipeError:
-            # The target has gone. What Python still holds for it has nowhere to go either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self.logger.info("Standard output was closed by the target; stopping.")
-            sys.exit(1)
         except StoppedError as stopped:
             self.logger.warning("%s. The last STATE says how far it came.", stopped)
             sys.exit(stopped.exit_status)
@@ -103,6 +108,9 @@ def read_json_object(text: str, source: str) -> dict[str, Any]:
     Raises:
         InputFileError: It does not.
     """
+    if not text.strip():
+        msg = f"{source} is empty; leave it out, or give it a JSON object."
+        raise InputFileError(msg)
     try:
         value = json.loads(text)
     except ValueError as error:

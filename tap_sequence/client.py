@@ -179,12 +179,15 @@ class SequenceClient:
             case Action.FAIL_CREDENTIALS:
                 msg = (
                     f"Sequence refused the credentials at {request}: {_describe(response)}. Look at client_id and "
-                    f"client_secret, and whether they belong to environment {settings.environment!r} "
-                    f"({urlsplit(self._url).netloc})."
+                    f"client_secret, and whether they belong to {urlsplit(self._url).netloc}: environment and "
+                    "api_url choose the host."
                 )
                 raise RequestError(msg)
             case Action.ASK_WALK:
-                msg = f"Sequence refused {request} as a bad request: {_describe(response)}"
+                msg = (
+                    f"Sequence refused {request} as a bad request: {_describe(response)}. Look at api_version and the "
+                    "filters; their defaults are right."
+                )
                 raise BadRequestError(msg)
             case _:
                 msg = f"Sequence refused {request}: {_describe(response)}. Look at api_url and the filters."

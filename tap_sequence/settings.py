@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import ipaddress
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -195,12 +196,27 @@ def find_environment_problems(environment: Mapping[str, str], prefix: str) -> It
                 yield f"{name} (from {variable}) is {environment[variable]!r}; it takes {_takes(definition)}"
 
 
+def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
+    """Yield which environment variables look like settings of this tap, and are none."""
+    names = {prefix + name.upper() for name in CONFIG_JSONSCHEMA["properties"]}
+    others = ("STREAM_MAP", "FAKER_", "FLATTENING_", "LOGLEVEL", "_")
+    for variable in environment:
+        if variable.startswith(prefix) and variable not in names:
+            if variable.removeprefix(prefix).startswith(others):
+                continue
+            close = difflib.get_close_matches(variable, names, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            yield f"The environment variable {variable} is no setting of this tap and has no effect.{hint}"
+
+
 def parse_numbers(config: dict[str, Any]) -> None:
     """Turn texts into numbers where the setting is one: environment variables hold nothing but text."""
     for name, definition in CONFIG_JSONSCHEMA["properties"].items():
         if "number" in definition["type"] and isinstance(config.get(name), str):
             with contextlib.suppress(ValueError):
-                config[name] = float(config[name])
+                number = float(config[name])
+                # NaN compares with nothing, so that no limit would hold it.
+                config[name] = number if math.isfinite(number) else config[name]
 
 
 def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
@@ -214,7 +230,7 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Itera
     for name in config:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name} is not a setting of this tap" + (f"; did you mean {close[0]}?" if close else "")
+            yield f"{name} is not a setting of this tap" + (f" (did you mean {close[0]}?)" if close else "")
     wrong = set()
     for name, value in config.items():
         if name in known and next(Draft202012Validator(known[name]).iter_errors(value), None) is not None:
@@ -227,7 +243,11 @@ def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, st
     for name in _SECRETS:
         value = config.get(name)
         if value is None and config.get("environment") != DEMO:
-            yield name, f"{name} is missing; it takes the value from your Sequence API credentials"
+            wanted = "the value from your Sequence API credentials, in the config file"
+            yield (
+                name,
+                f"{name} is missing; it takes {wanted} or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}",
+            )
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has white space at its start or end"
     if ":" in str(config.get("client_id", "")):

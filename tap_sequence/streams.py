@@ -17,6 +17,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
 from tap_sequence.client import PATH
+from tap_sequence.errors import TapSequenceError
 from tap_sequence.pages import Fetch, Log, Page, PageRequest
 from tap_sequence.schema import SCHEMAS_DIR
 from tap_sequence.stopping import StoppedError
@@ -91,6 +92,7 @@ class ActivityLogStream(Stream):
         if not self.is_full_table:
             bookmark = self._bookmark = self._sequence.load_bookmark(self.name)
         self._since_state, self._state_written_at = 0, self.monotonic()
+        self.log("Reading from %s", self._sequence.query.host)
         index = 0
         with (
             self.get_record_counter() as record_counter,
@@ -115,23 +117,28 @@ class ActivityLogStream(Stream):
                         self._since_state += len(batch.logs)
                         if write_messages and self._is_state_due():
                             self._write_state_message()
-            except StoppedError:
-                self._write_state_message()
+            except (StoppedError, TapSequenceError):
+                # All that was written is described, so that the next run need not write it again.
+                if write_messages:
+                    self._write_state_message()
                 raise
         if write_messages:
             self._write_state_message()
 
     def _fetch(self, request_counter: metrics.Counter) -> Fetch:
         """Return a fetch that writes a STATE whenever one falls due while a page is on its way."""
+        client = self._sequence.client
 
         def fetch(request: PageRequest) -> Page:
-            page = call_with_ticks(
-                lambda: self._sequence.client.fetch(request),
-                seconds_to_tick=self._seconds_to_state,
-                tick=self._write_state_message,
-            )
-            request_counter.increment()
-            return page
+            before = client.requests_sent
+            try:
+                return call_with_ticks(
+                    lambda: client.fetch(request),
+                    seconds_to_tick=self._seconds_to_state,
+                    tick=self._write_state_message,
+                )
+            finally:
+                request_counter.increment(client.requests_sent - before)
 
         return fetch
 

@@ -32,6 +32,7 @@ from tap_sequence.settings import (
     fill_defaults,
     find_environment_problems,
     find_problems,
+    find_unknown_variables,
     parse_numbers,
 )
 from tap_sequence.stopping import StopSignals
@@ -76,6 +77,9 @@ class SequenceTap(Tap):
         self.stop_signals = StopSignals()
         self.pause = time.sleep
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
+        if parse_env_config:
+            for problem in find_unknown_variables(os.environ, self._env_var_prefix):
+                self.logger.warning(problem)
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:
@@ -154,13 +158,19 @@ class SequenceTap(Tap):
         Raises:
             StateError: It is not a Singer state, or a stream's part of it cannot be understood.
         """
-        bookmarks = state.get("bookmarks", {})
+        bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
             msg = 'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}.'
             raise StateError(msg)
         super().load_state(state)
         if ActivityLogStream.name in bookmarks:
             self.load_bookmark(ActivityLogStream.name)
+        elif bookmarks:
+            self.logger.warning(
+                "The state holds nothing for %s, only for: %s. The log is read as without state.",
+                ActivityLogStream.name,
+                ", ".join(bookmarks),
+            )
 
     def load_bookmark(self, stream: str) -> Bookmark:
         """Return the bookmark in a stream's part of the state."""

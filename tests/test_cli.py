@@ -40,6 +40,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({**CREDENTIALS, "lookback_seconds": -1}, "lookback_seconds", "0 to 86400"),
     ({**CREDENTIALS, "requests_per_minute": 0}, "requests_per_minute", "1 to 60000"),
     ({**CREDENTIALS, "request_timeout_seconds": 0}, "request_timeout_seconds", "above 0"),
+    ({**CREDENTIALS, "retry_budget_seconds": "nan"}, "retry_budget_seconds", "0 to 86400"),
     ({**CREDENTIALS, "retry_budget_seconds": -1}, "retry_budget_seconds", "0 to 86400"),
     ({**CREDENTIALS, "api_url": "http://eu.sequencehq.com/api"}, "api_url", "https"),
     ({**CREDENTIALS, "api_url": "http://127.0.0.1.example.com/api"}, "api_url", "https"),
@@ -107,7 +108,9 @@ def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None
     ("state", "words"),
     [
         ("no json", "not JSON"),
-        ("", "not JSON"),
+        ("", "is empty"),
+        ('{"type": "STATE", "value": {}}', "not a Singer state"),
+        ('{"bookmarks": {"activity_logs": {"replication_key_valu": "2026-01-01"}}}', "replication_key_valu"),
         ("[1]", "JSON object"),
         ('{"bookmarks": []}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": 7}}', "not a Singer state"),
@@ -230,4 +233,5 @@ def test_standard_output_closed_by_the_target_ends_quietly(simulate: Simulate, t
     assert process.wait(30) == 1
     assert "Traceback" not in stderr
     assert "BrokenPipe" not in stderr
+    assert "closed by the target" in stderr
     assert "ERROR" not in stderr

@@ -34,14 +34,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, folder)
     for name in ("tap_sequence", "schemas"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "output").mkdir()
+    for name in ("demo", "prod"):
+        (folder / "output" / name).mkdir(parents=True)
     done = _meltano(folder, "install")
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def _loaded(project: Path) -> list[dict[str, object]]:
-    files = list((project / "output").iterdir())
+def _loaded(folder: Path) -> list[dict[str, object]]:
+    files = list(folder.iterdir())
     assert [file.name for file in files] == ["activity_logs.jsonl"]
     return [json.loads(line) for line in files[0].read_text(encoding="utf-8").split("\n") if line]
 
@@ -57,7 +58,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
     before = _demo_ids()
     first = _meltano(project, "run", "demo")
     assert first.returncode == 0, first.stderr
-    rows = _loaded(project)
+    rows = _loaded(project / "output" / "demo")
     after = _demo_ids()
     ids = [str(row["id"]) for row in rows]
     assert len(set(ids)) == len(ids) > 1000
@@ -65,7 +66,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
     assert before & after <= set(ids) <= before | after
 
     assert _meltano(project, "run", "demo").returncode == 0
-    all_rows = _loaded(project)
+    all_rows = _loaded(project / "output" / "demo")
     all_ids = [str(row["id"]) for row in all_rows]
     assert all_rows[: len(rows)] == rows
     assert len(set(all_ids)) == len(all_ids)
@@ -73,8 +74,6 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
 
 
 def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
-    shutil.rmtree(project / "output")
-    (project / "output").mkdir()
     client_id, client_secret = DEMO_CREDENTIALS
     api = SimulatedApi()
     api.store.grow(321)
@@ -84,14 +83,14 @@ def test_an_own_account_is_read_with_credentials_from_the_environment(project: P
             "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
             "TAP_SEQUENCE_API_URL": simulator.base_url,
         }
-        arguments = ("--environment=prod", "run", "sequence-to-jsonl")
+        arguments = ("run", "sequence-to-jsonl")
         first = _meltano(project, *arguments, **variables)
         assert first.returncode == 0, first.stderr
-        assert [row["id"] for row in _loaded(project)] == api.store.ids()
+        assert [row["id"] for row in _loaded(project / "output" / "prod")] == api.store.ids()
 
         new = api.store.grow(45)
         assert _meltano(project, *arguments, **variables).returncode == 0
-        rows = _loaded(project)
+        rows = _loaded(project / "output" / "prod")
     assert len(rows) == 366
     assert sorted(str(row["id"]) for row in rows[321:]) == sorted(new)
     by_id = {log["id"]: log for log in api.store.logs()}

@@ -73,7 +73,7 @@ def test_a_log_that_does_not_fit_the_schema_ends_the_run_and_names_log_and_field
     assert field in error
     assert fault == "no-id" or simulator.store.ids()[199] in error
     assert "Traceback" not in run.stderr
-    # The next run, with whatever STATE there was, brings the rest.
-    states = run.of_type("STATE")
-    after = run_process(tmp_path, config_for(simulator), state=states[-1]["value"] if states else None)
-    assert set(run.ids) | set(after.ids) == set(simulator.store.ids())
+    # The STATE describes what came before, and the next run brings the rest.
+    assert run.messages[-1]["type"] == "STATE"
+    after = run_process(tmp_path, config_for(simulator), state=run.state)
+    assert run.ids + after.ids == simulator.store.ids()

@@ -21,7 +21,12 @@ def _meltano() -> dict[str, Any]:
 
 
 def _extractor() -> dict[str, Any]:
-    (extractor,) = _meltano()["plugins"]["extractors"]
+    extractor, demo = _meltano()["plugins"]["extractors"]
+    assert demo == {
+        "name": "tap-sequence--demo",
+        "inherit_from": extractor["name"],
+        "config": {"environment": "demo"},
+    }
     result: dict[str, Any] = extractor
     return result
 
@@ -86,6 +91,6 @@ def test_the_readme_lists_every_setting_as_the_code_does() -> None:
     assert "\n".join(rows) in readme
 
 
-def test_env_example_names_the_secrets_and_holds_no_values() -> None:
-    lines = [line for line in (ROOT / ".env.example").read_text().splitlines() if not line.startswith("#")]
-    assert lines == ["TAP_SEQUENCE_CLIENT_ID=", "TAP_SEQUENCE_CLIENT_SECRET="]
+def test_env_example_names_the_secrets_and_sets_nothing() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert lines[1:] == ["# TAP_SEQUENCE_CLIENT_ID=", "# TAP_SEQUENCE_CLIENT_SECRET="]

@@ -104,7 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         api = SimulatedApi(options, credentials=credentials)
         api.store.grow(given.logs)
-    simulator = Simulator(api, port=given.port)
+    try:
+        simulator = Simulator(api, port=given.port)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Port {given.port} cannot be listened on ({error}); --port 0 takes a free one.")
     stopped = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stopped.set())
