@@ -187,8 +187,10 @@ class Bookmark:
         self._trim(keep_loaded=False)
 
     def rewind(self) -> None:
-        """A forward walk starts again from the saved cursor."""
+        """A forward walk starts again from the saved cursor: all that is known may be met again, as after a load."""
         self._settled = True
+        self._behind_from_page = 0
+        self._recent = {log_id: _Seen(seen.created_at, page=0) for log_id, seen in self._recent.items()}
 
     def backward_done(self, read: Sequence[Log], emitted: Log | None) -> None:
         """A backward walk is complete, and no cursor is known to go on from.

@@ -95,6 +95,16 @@ def test_the_greatest_created_at_is_kept_as_a_time_not_as_text() -> None:
     assert bookmark.replication_key_value == later
 
 
+def test_a_walk_that_starts_again_still_knows_what_it_has_yet_to_pass() -> None:
+    bookmark = load({})
+    read(bookmark, None, log(1, 500), log(2, 100))
+    read(bookmark, "c1", log(3, 450))
+    read(bookmark, "c2", log(4, 0))
+    bookmark.rewind()
+    bookmark.page_done(bookmark.cursor, [log(1, 500), log(2, 100)], NOW)
+    assert bookmark.knows("log-3")
+
+
 def test_an_empty_page_moves_nothing() -> None:
     bookmark = load({})
     read(bookmark, "c1", log(1, 5000))
