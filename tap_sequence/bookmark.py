@@ -262,7 +262,7 @@ def _is_time(value: Any) -> bool:
 
 _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("partitions", lambda value: not value, "empty"),
-    ("replication_key", lambda value: value in {None, REPLICATION_KEY}, repr(REPLICATION_KEY)),
+    ("replication_key", lambda value: value is None or value == REPLICATION_KEY, repr(REPLICATION_KEY)),
     ("replication_key_value", lambda value: value is None or _is_time(value), "a time"),
     ("cursor", lambda value: value is None or _is_text(value), "text or null"),
     (

@@ -26,7 +26,7 @@ from tap_sequence.decoding import PageDecoder, quote
 from tap_sequence.errors import BadRequestError, RequestError, TransientRequestError
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.redact import clean
-from tap_sequence.settings import Settings
+from tap_sequence.settings import Settings, is_loopback
 from tap_sequence.timestamps import MICROSECONDS
 
 PATH = "/activity-logs"
@@ -114,6 +114,8 @@ class SequenceClient:
         self.requests_sent = 0
         """Requests sent so far, tries and redirects included."""
         self._session = requests.Session()
+        # A proxy has no business between this machine and itself; it would see the credentials unencrypted.
+        self._session.trust_env = not is_loopback(urlsplit(base_url).hostname)
         # Given as bytes, because requests would encode text as Latin-1.
         client_id, client_secret = credentials
         self._session.auth = HTTPBasicAuth(client_id.encode(), client_secret.encode())
@@ -268,7 +270,8 @@ _backoff = tenacity.wait_exponential(multiplier=0.5, max=_LONGEST_BACKOFF_SECOND
 def _wait(attempt: tenacity.RetryCallState) -> float:
     error = attempt.outcome.exception() if attempt.outcome else None
     if isinstance(error, TransientRequestError) and error.retry_after is not None:
-        return error.retry_after
+        # A Retry-After of nothing, or of a date gone by, is no leave to hammer.
+        return max(error.retry_after, _backoff(attempt))
     return _backoff(attempt)
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -210,10 +211,10 @@ def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Itera
 
 
 def parse_numbers(config: dict[str, Any]) -> None:
-    """Turn texts into numbers where the setting is one: environment variables hold nothing but text."""
+    """Make the numbers of settings floats: environment variables hold text, and the SDK reads files with Decimals."""
     for name, definition in CONFIG_JSONSCHEMA["properties"].items():
-        if "number" in definition["type"] and isinstance(config.get(name), str):
-            with contextlib.suppress(ValueError):
+        if "number" in definition["type"] and isinstance(config.get(name), str | Decimal):
+            with contextlib.suppress(ValueError, OverflowError):
                 number = float(config[name])
                 # NaN compares with nothing, so that no limit would hold it.
                 config[name] = number if math.isfinite(number) else config[name]

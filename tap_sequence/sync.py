@@ -153,7 +153,8 @@ class LogSync:
                 new = self._new(page.logs)
                 # Looking again, only what is new counts: the rest was counted the first time.
                 self._read += len(new) if looks else len({log.id for log in page.logs})
-                self._total = page.total
+                if page.total is not None:
+                    self._total = page.total
                 yield self._forward_batch(request, page, new)
             if not whole or self._total is None or self._read >= self._total:
                 break

@@ -131,6 +131,7 @@ def test_a_state_for_another_query_is_not_used() -> None:
     ("state", "problem"),
     [
         ({"replication_key": "updatedAt"}, "replication_key"),
+        ({"replication_key": [], "cursor": None}, "replication_key"),
         ({"replication_key_value": "soon"}, "replication_key_value"),
         ({"replication_key_value": 7}, "replication_key_value"),
         ({"cursor": 7, "query": QUERY.to_state()}, "cursor"),

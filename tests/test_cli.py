@@ -151,6 +151,19 @@ def test_a_wrong_secret_ends_with_the_settings_to_look_at(simulate: Simulate, tm
     _assert_one_line(run.stderr, "client_id", "client_secret", "401", "Invalid API credentials")
 
 
+def test_no_proxy_comes_between_the_tap_and_loopback(simulate: Simulate, tmp_path: Path) -> None:
+    simulator, proxy = simulate(10), simulate(10)
+    run = run_process(tmp_path, config_for(simulator), env={"http_proxy": proxy.base_url})
+    assert (run.status, len(run.ids)) == (0, 10)
+    assert proxy.requests == []
+
+
+def test_fractions_of_seconds_are_taken(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(10)
+    run = run_process(tmp_path, config_for(simulator, request_timeout_seconds=60.5, retry_budget_seconds=2.5))
+    assert (run.status, len(run.ids)) == (0, 10)
+
+
 def test_an_unknown_api_version_ends_with_the_apis_own_words(simulate: Simulate, tmp_path: Path) -> None:
     run = run_process(tmp_path, config_for(simulate(10), api_version="1999-01-01"))
     assert run.status == 1

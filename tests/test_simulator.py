@@ -359,6 +359,7 @@ ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
     "bad-gzip": lambda r: r.ok and r.headers["Content-Encoding"] == "gzip" and not is_json(r),
     "list": lambda r: r.ok and isinstance(r.json(), list) and len(r.json()) == 3,
     "null-items": lambda r: r.ok and r.json()["items"] is None,
+    "empty-pagination": lambda r: r.ok and r.json()["pagination"] == {},
     "no-pagination": lambda r: r.ok and r.json().keys() == {"items"},
     "no-after": lambda r: len(r.json()["items"]) == 3 and r.json()["pagination"] == {"totalResultSize": 5},
     "empty-page": lambda r: r.json()["items"] == [] and "after" in r.json()["pagination"],

@@ -216,6 +216,12 @@ def test_without_a_total_the_absent_after_is_believed() -> None:
     assert run(api, now=long_after).ids == api.store.ids()[:400]
 
 
+def test_a_last_page_without_pagination_does_not_make_the_total_forgotten() -> None:
+    api = account(1000, faults=[Fault.parse("3-=empty-pagination")])
+    with pytest.raises(IncompleteLogError, match=r"300 .* 1000"):
+        run(api, now=long_after)
+
+
 def test_an_empty_page_with_an_after_is_not_the_end() -> None:
     api = account(250, with_total=False, faults=[Fault.parse("2=empty-page")])
     ids = api.store.ids()

@@ -94,6 +94,7 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
     "list": _change(lambda page: page["items"]),
     "null-items": _change(lambda page: page.update(items=None)),
     "no-pagination": _change(lambda page: {"items": page["items"]}),
+    "empty-pagination": _change(lambda page: page.update(pagination={})),
     "no-after": _change(lambda page: page["pagination"].pop("after", None) and None),
     "empty-page": _change(lambda page: page.update(items=[])),
     "no-id": _change(lambda page: page["items"][-1].pop("id") and None),
