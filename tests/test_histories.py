@@ -218,5 +218,5 @@ def test_no_history_loses_or_repeats_a_log() -> None:
 def test_no_history_of_a_thousand_loses_or_repeats_a_log() -> None:
     run_state_machine_as_test(
         Histories,
-        settings=settings(max_examples=1000, stateful_step_count=40, derandomize=False, phases=PHASES),
+        settings=settings(max_examples=1000, stateful_step_count=40, phases=PHASES),
     )
