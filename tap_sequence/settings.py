@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
@@ -322,8 +322,3 @@ def _takes(definition: Mapping[str, Any]) -> str:
     return {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}.get(
         kind, kind
     )
-
-
-def split_api_url(url: str) -> SplitResult:
-    """Split a base URL, without a slash at its end."""
-    return urlsplit(url.rstrip("/"))
