@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
+from itertools import chain
 from typing import Any, Self
 
 from tap_sequence.errors import StateError
@@ -17,7 +18,10 @@ from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
 REPLICATION_KEY = "createdAt"
 
 RECENT_IDS_CAP = 10_000
-"""Most ids that a bookmark holds (about 390 kB of state). Logs past it may be emitted again, never lost."""
+"""Most ids that a state holds (about 390 kB). Logs past it may be emitted again by the next run, never lost."""
+
+DISORDER = 60 * MICROSECONDS
+"""How far `createdAt` may stray from the list's order, and from the time of the answer, without being wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,36 @@ class Query:
     activity_log_object_id: str | None = None
     activity_log_object_entity_id: str | None = None
 
-    def to_state(self) -> dict[str, str]:
-        """Return what identifies the query, without the filters that are not set."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+    def to_state(self) -> dict[str, str | None]:
+        """Return what identifies the query; null for a filter that is not set."""
+        return asdict(self)
+
+    def is_saved_as(self, saved: Mapping[str, str | None]) -> bool:
+        """Whether `saved`, from a state, is this query."""
+        return _without_nulls(saved) == _without_nulls(self.to_state())
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A log that everything before is done with for good; what was emitted from it on is in `recent_ids`.
+
+    Attributes:
+        id: The log's id.
+        created_at_text: Its `createdAt`, as the API wrote it.
+    """
+
+    id: str
+    created_at_text: str
+
+    @property
+    def created_at(self) -> int:
+        """Its `createdAt` in microseconds since 1970."""
+        return parse_timestamp(self.created_at_text)
+
+    @classmethod
+    def at(cls, log: Log) -> Self:
+        """Return the anchor at a log."""
+        return cls(log.id, log.created_at_text)
 
 
 class Start(Enum):
@@ -50,43 +81,48 @@ class Start(Enum):
     """A state that belongs to another query: the same as none."""
     CURSOR = auto()
     """A cursor of the same query, or the start of the list."""
-    TIME = auto()
-    """A `replication_key_value` alone."""
+    BACKWARD = auto()
+    """No cursor: from the newest log backward to the anchor or, without one, to `replication_key_value`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """When a remembered log was created (microseconds), and on which page of this run it was last met."""
-
     created_at: int
     page: int
 
 
 class Bookmark:
-    """How far the log was read, for one query.
+    """Where the runs stand. A walk tells it what was emitted; it tells what to save.
 
-    Two rules make it safe. The saved cursor stays behind everything younger than the lookback, so that logs which
-    become visible late are met by a later run. And at least one log that is known lies behind it, so that a later
-    run can tell by data whether the API still honours the cursor: the first log it brings must be a known one.
+    Positions in the list decide, not times: the saved cursor leads to the anchor, everything before the anchor is done
+    with, and of what stands from the anchor on, `knows` tells what was emitted. So neither a log dated in the future
+    nor one out of order in `createdAt` can hide another.
+
+    Args:
+        query: What the run asks.
+        lookback_seconds: How late a log may become visible.
     """
 
     def __init__(self, query: Query, lookback_seconds: int) -> None:
         self.query = query
         self.start = Start.NOTHING
         self.cursor: str | None = None
-        """Cursor to go on from; None is the start of the list, if `has_cursor`."""
+        """Cursor to go on from, which leads to the anchor; None is the start of the list, if `has_cursor`."""
         self.has_cursor = False
+        self.anchor: Anchor | None = None
         self.replication_key_value: str | None = None
         """The greatest `createdAt` emitted, as the API wrote it."""
         self.latest: int | None = None
         """The same in microseconds since 1970."""
-        self.forgotten = 0
-        """Logs that were emitted but not remembered, because the cap was reached."""
         self.lookback = lookback_seconds * MICROSECONDS
         """How late a log may become visible, in microseconds."""
-        # Keys in the order in which the logs were last met: what lies behind the cursor is the tail.
-        self._recent: dict[str, _Seen] = {}
-        self._page = 1
+        # What to write until something was emitted: a run that got nowhere must not move anything.
+        self._loaded: Mapping[str, Any] | None = {}
+        # Known from before this walk, and not met by it yet, with the time of creation.
+        self._carried: dict[str, int] = {}
+        # Met by this walk, in the order in which they were last met.
+        self._met: dict[str, _Seen] = {}
+        self._page = 0
         self._behind_from_page = 0
         self._settled = True
 
@@ -100,65 +136,90 @@ class Bookmark:
             StateError: The state cannot be understood.
         """
         _check_shape(state)
-        value: str | None = state.get("replication_key_value")
-        saved_query = state.get("query")
         bookmark = cls(query, lookback_seconds)
-        if saved_query is not None and saved_query != query.to_state():
-            other = cls(query, lookback_seconds)
-            other.start = Start.OTHER_QUERY
-            return other
+        bookmark._loaded = dict(state)
+        saved_query = state.get("query")
+        if saved_query is not None and not query.is_saved_as(saved_query):
+            bookmark.start = Start.OTHER_QUERY
+            return bookmark
+        value: str | None = state.get("replication_key_value")
         if value is not None:
             bookmark.replication_key_value = value
             bookmark.latest = parse_timestamp(value)
-        bookmark.has_cursor = saved_query is not None and "cursor" in state
-        if bookmark.has_cursor:
+        if state.get("anchor_id") is not None and state.get("anchor_created_at") is not None:
+            bookmark.anchor = Anchor(state["anchor_id"], state["anchor_created_at"])
+        bookmark.cursor = state.get("cursor") if saved_query is not None else None
+        is_start_of_list = saved_query is not None and "cursor" in state and bookmark.anchor is None
+        if bookmark.cursor is not None or is_start_of_list:
             bookmark.start = Start.CURSOR
-            bookmark.cursor = state["cursor"]
-        elif value is not None:
-            bookmark.start = Start.TIME
+            bookmark.has_cursor = True
+        elif bookmark.anchor is not None or value is not None:
+            bookmark.start = Start.BACKWARD
         # Their times are not saved; none can be younger than the greatest.
-        created_at = bookmark.latest or 0
-        bookmark._recent = {log_id: _Seen(created_at, page=0) for log_id in state.get("recent_ids", [])}
+        bookmark._carried = dict.fromkeys(state.get("recent_ids") or [], bookmark.latest or 0)
         return bookmark
 
     def to_state(self) -> dict[str, Any]:
-        """Return the stream's state, as plain JSON values."""
-        state: dict[str, Any] = {}
-        if self.replication_key_value is not None:
-            state["replication_key"] = REPLICATION_KEY
-            state["replication_key_value"] = self.replication_key_value
-        if self.has_cursor:
-            state["cursor"] = self.cursor
-        state["query"] = self.query.to_state()
-        state["recent_ids"] = list(self._recent)
-        return state
+        """Return the stream's state, as plain JSON values.
+
+        Every key is always there: tools that merge a state into the one before would keep what is left out.
+        """
+        if self._loaded is not None:
+            return dict(self._loaded)
+        return {
+            "replication_key": REPLICATION_KEY,
+            "replication_key_value": self.replication_key_value,
+            "cursor": self.cursor,
+            "anchor_id": self.anchor.id if self.anchor else None,
+            "anchor_created_at": self.anchor.created_at_text if self.anchor else None,
+            "query": self.query.to_state(),
+            "recent_ids": list(chain(self._carried, self._met))[-RECENT_IDS_CAP:],
+        }
 
     # What the walks ask
 
     def knows(self, log_id: str) -> bool:
         """Whether the log was emitted (or passed over as older than `start_date`) before."""
-        return log_id in self._recent
+        return log_id in self._met or log_id in self._carried
 
     @property
-    def has_recent(self) -> bool:
-        """Whether any log is remembered."""
-        return bool(self._recent)
+    def forgotten(self) -> int:
+        """How many logs were emitted that the state has no room to remember."""
+        return max(0, len(self._carried) + len(self._met) - RECENT_IDS_CAP)
 
-    @property
-    def backward_bound(self) -> int | None:
-        """Where a backward walk may stop: `replication_key_value` less the lookback, in microseconds."""
-        return None if self.latest is None else self.latest - self.lookback
+    def is_continued_by(self, log_id: str | None) -> bool:
+        """Whether the saved cursor is honoured, given the first log that it leads to (None: to nothing)."""
+        if self.anchor is not None:
+            return log_id == self.anchor.id
+        # A state written by hand, with less in it. Without any memory there is nothing to compare with.
+        return not (self._carried or self._met) or (log_id is not None and self.knows(log_id))
 
-    def is_settled(self, logs: Iterable[Log], asked_at: int) -> bool:
-        """Whether no log can become visible any more before the last of `logs`, given when they were asked for."""
-        return not self.lookback or all(log.created_at <= asked_at - self.lookback for log in logs)
+    def is_settled(self, log: Log, asked_at: int) -> bool:
+        """Whether no log can become visible any more before this one, given when it was asked for.
+
+        A log dated in the future tells nothing of that: what comes may stand before it or behind it.
+        """
+        return log.created_at <= (asked_at - self.lookback if self.lookback else asked_at + DISORDER)
+
+    def is_page_settled(self, logs: Iterable[Log], asked_at: int) -> bool:
+        """Whether all logs on a page are settled, leaving aside those dated in the future."""
+        return all(self.is_settled(log, asked_at) or log.created_at > asked_at + DISORDER for log in logs)
 
     # What the walks tell
 
+    def forward_begins(self) -> None:
+        """A forward walk starts from the saved cursor, or from the start of the list where there is none."""
+        self.has_cursor = True
+        self._carried.update((log_id, seen.created_at) for log_id, seen in self._met.items())
+        self._met = {}
+        self._page = self._behind_from_page = 0
+        self._settled = True
+
     def emitted(self, log: Log) -> None:
         """A log of the page under way stands on standard output."""
+        self._loaded = None
         self._advance(log)
-        self._remember(log)
+        self._meet(log)
 
     def page_done(self, cursor: str | None, logs: Sequence[Log], asked_at: int) -> None:
         """A page of a forward walk is done: all its logs were emitted, now or before, or passed over.
@@ -170,82 +231,70 @@ class Bookmark:
         """
         if not logs:
             return
-        if self._settled:
-            self.has_cursor = True
+        self._loaded = None
+        if self._page > 0 and self._settled and self.is_settled(logs[0], asked_at):
             self.cursor = cursor
+            self.anchor = Anchor.at(logs[0])
             self._behind_from_page = self._page
         for log in logs:
-            self._remember(log)
-        self._settled = self._settled and self.is_settled(logs, asked_at)
+            self._meet(log)
+        self._settled = self._settled and self.is_page_settled(logs, asked_at)
         self._page += 1
-        self._trim(keep_loaded=True)
+        self._trim()
 
     def forward_done(self) -> None:
-        """A forward walk reached the end of the list: what an earlier run remembered need not all be kept."""
-        if not self.has_cursor:
-            self.has_cursor = True  # An empty list: go on from its start.
-        self._trim(keep_loaded=False)
+        """A forward walk reached the end of the list: what was carried and not met is not there any more."""
+        self._loaded = None
+        if self.latest is not None:
+            bound = self.latest - self.lookback
+            self._carried = {log_id: at for log_id, at in self._carried.items() if at >= bound}
 
-    def rewind(self) -> None:
-        """A forward walk starts again from the saved cursor: all that is known may be met again, as after a load."""
-        self._settled = True
-        self._behind_from_page = 0
-        self._recent = {log_id: _Seen(seen.created_at, page=0) for log_id, seen in self._recent.items()}
-
-    def backward_done(self, read: Sequence[Log], emitted: Log | None) -> None:
+    def backward_done(self, anchor: Anchor | None, read: Sequence[Log], emitted: Log | None) -> None:
         """A backward walk is complete, and no cursor is known to go on from.
 
         Args:
-            read: Logs read, oldest first; at least all that are younger than the lookback before the newest.
+            anchor: Where the next run may stop; None if `read` is the whole list.
+            read: All logs from the anchor on, and older ones if they are within the lookback; oldest first.
             emitted: The log with the greatest `createdAt` that was emitted, if any was.
         """
+        self._loaded = None
         if emitted is not None:
             self._advance(emitted)
-        self.has_cursor = False
+        self.has_cursor = anchor is None
         self.cursor = None
-        self._recent = {}
-        for log in read:
-            self._remember(log)
-        self._page += 1
-        self._behind_from_page = self._page
-        self._trim(keep_loaded=False)
+        self.anchor = anchor
+        self._carried = {}
+        self._met = {log.id: _Seen(log.created_at, self._page) for log in read}
 
-    def cursor_won(self, cursor: str | None, behind: Sequence[Log]) -> None:
-        """After a backward walk: a forward walk from `cursor` is known to bring exactly the logs `behind`."""
+    def cursor_won(self, cursor: str) -> None:
+        """After a backward walk: a forward walk from `cursor` is known to begin with the anchor."""
         self.has_cursor = True
         self.cursor = cursor
-        self._behind_from_page = self._page
-        for log in behind:
-            self._remember(log)
 
     def _advance(self, log: Log) -> None:
         if self.latest is None or log.created_at > self.latest:
             self.latest = log.created_at
             self.replication_key_value = log.created_at_text
 
-    def _remember(self, log: Log) -> None:
-        known = self._recent.pop(log.id, None)
-        if known is None and len(self._recent) >= RECENT_IDS_CAP:
-            oldest = next(iter(self._recent))
-            if self._recent[oldest].page >= self._behind_from_page:
-                # All lie behind the cursor. The first of them prove that the API honours it: keep those.
-                self.forgotten += 1
-                return
-            del self._recent[oldest]
-        self._recent[log.id] = _Seen(log.created_at, self._page)
+    def _meet(self, log: Log) -> None:
+        self._carried.pop(log.id, None)
+        self._met.pop(log.id, None)
+        self._met[log.id] = _Seen(log.created_at, self._page)
 
-    def _trim(self, *, keep_loaded: bool) -> None:
-        """Forget, oldest first, what lies neither behind the cursor nor within the lookback."""
-        bound = self.backward_bound
+    def _trim(self) -> None:
+        """Forget, oldest first, what was met neither behind the cursor nor within the lookback."""
+        bound = None if self.latest is None else self.latest - self.lookback
         useless = []
-        for log_id, seen in self._recent.items():
-            if keep_loaded and seen.page == 0:
-                continue
+        for log_id, seen in self._met.items():
             if seen.page >= self._behind_from_page or (bound is not None and seen.created_at >= bound):
                 break
             useless.append(log_id)
         for log_id in useless:
-            del self._recent[log_id]
+            del self._met[log_id]
+
+
+def _without_nulls(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _is_text(value: Any) -> bool:
@@ -265,12 +314,21 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("replication_key", lambda value: value is None or value == REPLICATION_KEY, repr(REPLICATION_KEY)),
     ("replication_key_value", lambda value: value is None or _is_time(value), "a time"),
     ("cursor", lambda value: value is None or _is_text(value), "text or null"),
+    ("anchor_id", lambda value: value is None or _is_text(value), "text or null"),
+    ("anchor_created_at", lambda value: value is None or _is_time(value), "a time or null"),
     (
         "query",
-        lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+        lambda value: (
+            value is None
+            or (isinstance(value, dict) and all(text is None or _is_text(text) for text in value.values()))
+        ),
         "an object of texts",
     ),
-    ("recent_ids", lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of texts"),
+    (
+        "recent_ids",
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
+        "a list of texts",
+    ),
 )
 """What each key of the state has to be, where it is there."""
 
@@ -290,7 +348,7 @@ def _check_shape(state: Mapping[str, Any]) -> None:
         problem = f"it has none of the keys {', '.join(sorted(_KEYS))}, only {', '.join(sorted(state))}"
     if (
         problem is None
-        and "query" not in state
+        and state.get("query") is None
         and state.get("cursor")
         and not state.get("replication_key_value")
     ):

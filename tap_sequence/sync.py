@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from tap_sequence.bookmark import Bookmark, Start
-from tap_sequence.errors import BadRequestError, IncompleteLogError, RequestError
+from tap_sequence.bookmark import DISORDER, Anchor, Bookmark, Start
+from tap_sequence.errors import BadRequestError, IncompleteLogError, PaginationLoopError, RequestError
 from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
-from tap_sequence.timestamps import MICROSECONDS, format_timestamp
+from tap_sequence.timestamps import format_timestamp
 from tap_sequence.walk import walk
 
-DISORDER = 60 * MICROSECONDS
-"""How far `createdAt` may stray from the list's order where nothing else allows for it."""
+Pages: TypeAlias = Iterator[tuple[PageRequest, Page]]
+"""A walk: each page with the request that brought it."""
 
 LOOKS_FOR_MISSING_LOGS = 3
 """How often a walk that ended too early looks again without finding anything, before the run fails."""
@@ -86,69 +87,77 @@ class LogSync:
                 )
                 yield from self._from_nothing()
             case Start.CURSOR:
-                yield from self._from_cursor()
-            case Start.TIME:
-                yield from self._from_time()
+                pages = self._pages_from_saved_cursor()
+                if pages is None:
+                    yield from self._backward_to_bookmark()
+                else:
+                    yield from self._forward(pages, whole=self._bookmark.cursor is None)
+            case Start.BACKWARD:
+                yield from self._backward_to_bookmark()
 
     # What the run starts with
 
     def _from_nothing(self) -> Iterator[Batch]:
         pages = walk(self._fetch, SortOrder.ASCENDING)
         if self._start_date is None:
-            yield from self._forward(pages)
+            yield from self._forward(pages, whole=True)
             return
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
         first = next(pages)
         if not first[1].logs or first[1].logs[-1].created_at >= self._start_date:
-            yield from self._forward(_chain(first, pages))
+            yield from self._forward(_chain(first, pages), whole=True)
         else:
-            yield from self._backward(self._start_date, read_on_to=self._start_date - DISORDER)
+            since = self._start_date
+            yield from self._backward(_Backward(None, since=since, read_on_to=since - DISORDER))
 
-    def _from_cursor(self) -> Iterator[Batch]:
+    def _pages_from_saved_cursor(self) -> Pages | None:
+        """Return the walk from the saved cursor or, with a warning, None where the API does not honour it.
+
+        Data tells: the first log must be the one that stood there when the cursor was saved.
+        """
         cursor = self._bookmark.cursor
         pages = walk(self._fetch, SortOrder.ASCENDING, cursor)
         if cursor is None:
-            yield from self._forward(pages)
-            return
+            return pages
         try:
             skipped, first = _first_page_with_logs(pages)
         except BadRequestError as error:
-            yield from self._without_cursor(f"the API refuses it ({error})")
-            return
-        if not self._bookmark.has_recent or (first is not None and self._bookmark.knows(first[1].logs[0].id)):
-            if first is not None:
-                pages = _chain(first, pages)
-            yield from self._forward(pages, whole=False)
+            why = f"the API refuses it ({error})"
         else:
-            found = (
-                "nothing" if first is None else f"a log that was not expected there ({first[1].logs[0].id})"
-            )
-            yield from self._without_cursor(f"the API answers it with {found} after {skipped} empty pages")
-
-    def _without_cursor(self, why: str) -> Iterator[Batch]:
+            log_id = first[1].logs[0].id if first else None
+            if self._bookmark.is_continued_by(log_id):
+                return _chain(first, pages) if first else pages
+            found = "nothing" if log_id is None else f"a log that was not expected there ({log_id})"
+            why = f"the API answers it with {found} after {skipped} empty pages"
         self._logger.warning(
             "The saved cursor %s can no longer be used: %s. Reading backward from the newest log instead; nothing is "
             "lost.",
-            self._bookmark.cursor,
+            cursor,
             why,
         )
-        yield from self._from_time()
+        return None
 
-    def _from_time(self) -> Iterator[Batch]:
-        bound = self._bookmark.backward_bound
-        if bound is None:
-            yield from self._from_nothing()
+    def _backward_to_bookmark(self) -> Iterator[Batch]:
+        anchor, latest, lookback = self._bookmark.anchor, self._bookmark.latest, self._bookmark.lookback
+        if anchor is not None:
+            since = anchor.created_at
+            yield from self._backward(
+                _Backward(anchor, since=since, read_on_to=since - max(lookback, DISORDER))
+            )
+        elif latest is not None:
+            since = latest - lookback
+            yield from self._backward(_Backward(None, since=since, read_on_to=min(since, latest - DISORDER)))
         else:
-            # The lookback allows for disorder: what is new is younger than the bound by far.
-            yield from self._backward(bound, read_on_to=bound)
+            yield from self._from_nothing()
 
     # Forward
 
-    def _forward(self, pages: Iterator[tuple[PageRequest, Page]], *, whole: bool = True) -> Iterator[Batch]:
+    def _forward(self, pages: Pages, *, whole: bool) -> Iterator[Batch]:
         """Emit what a forward walk brings. A `whole` one began at the oldest log, so that its end can be checked."""
         looks = 0
         while True:
             before = self._read
+            self._bookmark.forward_begins()
             for request, page in pages:
                 new = self._new(page.logs)
                 # Looking again, only what is new counts: the rest was counted the first time.
@@ -160,7 +169,7 @@ class LogSync:
                 break
             looks = looks + 1 if self._read == before else 1
             if looks > LOOKS_FOR_MISSING_LOGS:
-                raise IncompleteLogError(self._incomplete())
+                raise IncompleteLogError(_incomplete(self._read, self._total))
             self._logger.warning(
                 "The list ended after %d logs, but the API says there are %d: looking again.",
                 self._read,
@@ -168,8 +177,11 @@ class LogSync:
             )
             self._pause(float(2 ** (looks - 1)))
             # The same that the next run would do. It also meets logs that became visible behind the walk's back.
-            self._bookmark.rewind()
-            pages = walk(self._fetch, SortOrder.ASCENDING, self._bookmark.cursor)
+            again = self._pages_from_saved_cursor()
+            if again is None:
+                yield from self._backward_to_bookmark()
+                return
+            pages = again
         self._bookmark.forward_done()
         self._warn_of_forgotten()
 
@@ -179,63 +191,61 @@ class LogSync:
 
         return Batch([log for log in new if self._is_wanted(log)], self._bookmark.emitted, done)
 
-    def _incomplete(self) -> str:
-        return (
-            f"The API ends the list after {self._read} logs but says that there are {self._total}. What was read is "
-            "emitted, and the last STATE loses nothing: run again. If it stays so, ask Sequence's support why "
-            "totalResultSize and the list differ."
-        )
-
     # Backward
 
-    def _backward(self, bound: int, *, read_on_to: int) -> Iterator[Batch]:
-        """Emit, newest first, what is not older than `bound`.
-
-        Ends after a whole page older than `read_on_to`, because `createdAt` may be a little out of order. Both are in
-        microseconds since 1970.
-        """
-        tail = _Tail(self._bookmark)
+    def _backward(self, plan: _Backward) -> Iterator[Batch]:
+        """Emit, newest first, what the plan says is new."""
+        stretch = _Stretch(self._bookmark, plan)
         newest: Log | None = None
+        had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
-        for _, page in walk(self._fetch, SortOrder.DESCENDING):
-            wanted = [log for log in self._new(page.logs) if log.created_at >= bound and self._is_wanted(log)]
-            newest = max(
-                [*([newest] if newest else []), *wanted], key=lambda log: log.created_at, default=None
-            )
-            tail.add(page)
+        total: int | None = None
+
+        def batch(new: Sequence[Log]) -> Batch:
+            nonlocal newest, had_news
+            wanted = [log for log in new if self._is_wanted(log)]
+            newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
             had_news = had_news or bool(wanted)
-            yield Batch(wanted, _ignore, lambda: None)
-            if page.logs and all(log.created_at < read_on_to for log in page.logs):
+            return Batch(wanted, _ignore, _nothing)
+
+        for request, page in walk(self._fetch, SortOrder.DESCENDING):
+            new = plan.new(page.logs, self._bookmark)
+            if page.logs and plan.has_only_repeats:
+                raise PaginationLoopError(_came_back(request))
+            stretch.add(page)
+            if page.total is not None:
+                # Of what comes and goes meanwhile, the walk need not see anything.
+                total = page.total if total is None else min(total, page.total)
+            yield batch(new)
+            # Where no cursor could be won before, it is only worth another request when there was something new.
+            is_worth_more = not plan.has_met_anchor or had_news or had_position
+            if plan.is_complete_with(page) and (stretch.has_cursor or not is_worth_more):
                 break
         else:
-            tail.reached_start()
-        had_position = self._bookmark.has_cursor or self._bookmark.start is not Start.TIME
-        self._bookmark.backward_done(tail.logs(), newest)
-        # Where no cursor could be won before, it is only worth another request when there was something new.
-        if had_news or had_position:
-            self._win_cursor(tail)
+            if total is not None and plan.read < total:
+                raise IncompleteLogError(_incomplete(plan.read, total))
+            stretch.reached_start()
+            yield batch(plan.undecided_at_the_start())
+        self._bookmark.backward_done(stretch.anchor(), stretch.logs(), newest)
+        if stretch.cursor is not None and (had_news or had_position):
+            self._win_cursor(stretch)
         self._warn_of_forgotten()
-        self._logger.info("Read backward to %s.", format_timestamp(bound))
+        self._logger.info("Read backward to %s.", format_timestamp(plan.since))
 
-    def _win_cursor(self, tail: _Tail) -> None:
+    def _win_cursor(self, stretch: _Stretch) -> None:
         """Try to find a cursor from which the next run can go forward. Data proves it, never the cursor's looks."""
-        if tail.whole_list_on_one_page:
-            self._bookmark.cursor_won(None, tail.logs())
-            return
-        behind = tail.behind_cursor()
-        if tail.cursor is None or not behind:
-            return
+        assert stretch.cursor is not None  # noqa: S101  # the caller looked
         try:
-            page = self._fetch(PageRequest(SortOrder.ASCENDING, tail.cursor, 1))
+            page = self._fetch(PageRequest(SortOrder.ASCENDING, stretch.cursor, 1))
         except RequestError as error:
             self._logger.debug("No forward cursor after the backward walk: %s", error)
             return
         found = [log.id for log in page.logs]
-        expected = [log.id for log in behind]
+        expected = [log.id for log in stretch.behind_cursor()]
         common = min(len(found), len(expected))
         is_cut_short = len(found) < len(expected) and page.after is None
         if common and found[:common] == expected[:common] and not is_cut_short:
-            self._bookmark.cursor_won(tail.cursor, behind)
+            self._bookmark.cursor_won(stretch.cursor)
 
     # Which logs to emit
 
@@ -256,43 +266,128 @@ class LogSync:
             )
 
 
-class _Tail:
+class _Backward:
+    """What a backward walk emits, and where it ends.
+
+    Where an anchor is known, its place in the list decides: all that is unknown and newer is new. Without one, or
+    until a known log is met, the time of creation has to do.
+
+    Args:
+        anchor: Where it ends.
+        since: A log created before this, in microseconds since 1970, is new only if a known one stands behind it.
+        read_on_to: Without the anchor, the walk ends after a whole page older than this.
+    """
+
+    def __init__(self, anchor: Anchor | None, *, since: int, read_on_to: int) -> None:
+        self.since = since
+        self.has_met_anchor = False
+        self.has_only_repeats = False
+        """Whether all logs of the last page were on an earlier page of this walk."""
+        self.read = 0
+        """Logs read so far."""
+        self._anchor = anchor
+        self._read_on_to = read_on_to
+        self._undecided: list[Log] = []
+        self._has_met_known = False
+        # Enough to notice a cursor that includes its own log, or one answered with the first page.
+        self._first: set[str] = set()
+        self._last: set[str] = set()
+
+    def new(self, logs: Sequence[Log], bookmark: Bookmark) -> list[Log]:
+        """Return which logs are new by what is known so far, given the next page, newest first."""
+        result: list[Log] = []
+        self._has_met_known = False
+        unseen = {log.id: log for log in logs if log.id not in self._first and log.id not in self._last}
+        self.has_only_repeats = not unseen
+        self.read += len(unseen)
+        for log in unseen.values():
+            is_anchor = self._anchor is not None and log.id == self._anchor.id
+            if is_anchor or bookmark.knows(log.id):
+                result += self._undecided
+                self._undecided = []
+                self._has_met_known = True
+                self.has_met_anchor = self.has_met_anchor or is_anchor
+            elif self.has_met_anchor:
+                continue
+            elif log.created_at >= self.since:
+                result.append(log)
+            else:
+                self._undecided.append(log)
+        self._last = {log.id for log in logs}
+        if len(self._first) < _FIRST_IDS:
+            self._first |= self._last
+        return result
+
+    def undecided_at_the_start(self) -> list[Log]:
+        """Return what else is new, now that the list has no older log.
+
+        An anchor that is not there was deleted, with all before it: what is left stands after it.
+        """
+        return [] if self._anchor is None or self.has_met_anchor else self._undecided
+
+    def is_complete_with(self, page: Page) -> bool:
+        """Whether the walk may end after this page, which `new` was given last."""
+        if self.has_met_anchor:
+            return True
+        is_older = all(log.created_at < self._read_on_to for log in page.logs)
+        return bool(page.logs) and is_older and not self._has_met_known
+
+
+_FIRST_IDS = 10_000
+
+
+class _Stretch:
     """The newest logs that a backward walk read: what the bookmark has to remember, and a cursor to try."""
 
-    def __init__(self, bookmark: Bookmark) -> None:
+    def __init__(self, bookmark: Bookmark, plan: _Backward) -> None:
         self._bookmark = bookmark
+        self._plan = plan
         self._newest_first: list[Log] = []
+        self._ids: set[str] = set()
         self._youngest = bookmark.latest or 0
+        self._anchor = bookmark.anchor
         self._behind_cursor = 0
-        self._pages = 0
         self._is_whole_list = False
+        self.has_cursor = False
         self.cursor: str | None = None
-        """The `after` of the first page that is older than the lookback."""
-
-    @property
-    def whole_list_on_one_page(self) -> bool:
-        """Whether one page was all there is."""
-        return self._is_whole_list and self._pages == 1
+        """An `after` for which all is settled from the log that a forward walk from it would bring first."""
 
     def add(self, page: Page) -> None:
         """Take the next page, newest first."""
         if not page.logs:
             return
-        self._pages += 1
         self._youngest = max(self._youngest, *(log.created_at for log in page.logs))
-        if self.cursor is not None:
+        if self.has_cursor:
             # Beyond the cursor's page only stragglers within the lookback matter.
             bound = self._youngest - self._bookmark.lookback
             self._newest_first.extend(log for log in page.logs if log.created_at >= bound)
             return
-        self._newest_first.extend(page.logs)
-        if page.after is not None and self._bookmark.is_settled(page.logs, page.asked_at):
+        self._newest_first.extend(log for log in page.logs if log.id not in self._ids)
+        self._ids.update(log.id for log in page.logs)
+        # The cursor stands for the page's last log, and leads to the one before it, which is to be the anchor.
+        if page.after is not None and len(self._newest_first) > 1 and self._is_settled(page):
+            self.has_cursor = True
             self.cursor = page.after
-            self._behind_cursor = len(self._newest_first) - 1  # All but the log that the cursor stands for.
+            self._behind_cursor = len(self._newest_first) - 1
+
+    def _is_settled(self, page: Page) -> bool:
+        *_, above, last = self._newest_first
+        if self._anchor is not None and self._plan.has_met_anchor:
+            # From the anchor down all is settled.
+            return last.id != self._anchor.id
+        return self._bookmark.is_page_settled(page.logs, page.asked_at) and all(
+            self._bookmark.is_settled(log, page.asked_at) for log in (above, last)
+        )
 
     def reached_start(self) -> None:
         """The list has no older log."""
         self._is_whole_list = True
+
+    def anchor(self) -> Anchor | None:
+        """Return where the next run may stop; None if all of the list is known."""
+        if self.has_cursor:
+            return Anchor.at(self._newest_first[self._behind_cursor - 1])
+        return None if self._is_whole_list else self._anchor
 
     def logs(self) -> list[Log]:
         """Return what was kept, oldest first."""
@@ -303,16 +398,35 @@ class _Tail:
         return self._newest_first[: self._behind_cursor][::-1]
 
 
-def _chain(
-    first: tuple[PageRequest, Page], rest: Iterator[tuple[PageRequest, Page]]
-) -> Iterator[tuple[PageRequest, Page]]:
+def _nothing() -> None:
+    """A backward walk has nothing to say of a single page."""
+
+
+def _created_at(log: Log) -> int:
+    return log.created_at
+
+
+def _incomplete(read: int, total: int) -> str:
+    return (
+        f"The API ends the list after {read} logs but says that there are {total}. What was read is emitted, and the "
+        "last STATE loses nothing: run again. If it stays so, ask Sequence's support why totalResultSize and the list "
+        "differ."
+    )
+
+
+def _came_back(request: PageRequest) -> str:
+    return (
+        f"The API goes round in circles: {request} holds only logs that this walk has read before. Nothing is lost: "
+        "the next run starts from the last STATE. If it happens again, report it to Sequence's support."
+    )
+
+
+def _chain(first: tuple[PageRequest, Page], rest: Pages) -> Pages:
     yield first
     yield from rest
 
 
-def _first_page_with_logs(
-    pages: Iterator[tuple[PageRequest, Page]],
-) -> tuple[int, tuple[PageRequest, Page] | None]:
+def _first_page_with_logs(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:
     """Return the first page that is not empty, or None, and how many empty ones came before it."""
     skipped = 0
     for request, page in pages:

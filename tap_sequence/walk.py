@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tap_sequence.errors import PaginationLoopError
 from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
 from tap_sequence.pagination import CursorPaginator
 
@@ -15,15 +16,24 @@ def walk(fetch: Fetch, order: SortOrder, start: str | None = None) -> Iterator[t
     """Yield each page with the request that brought it, from cursor `start` (None: the start of the list).
 
     A page is yielded before the cursor behind it is looked at, so that its logs count even where the list turns out
-    to go round in circles.
+    to go round in circles. One that begins as the first page did is not: its logs were there before.
 
     Raises:
-        PaginationLoopError: A cursor came up that was followed before.
+        PaginationLoopError: A cursor came up that was followed before, or the first page.
         RequestError: From `fetch`.
     """
     paginator = CursorPaginator(start)
+    first_id: str | None = None
     while not paginator.finished:
         request = PageRequest(order, paginator.current_value, paginator.count + 1)
         page = fetch(request)
+        if page.logs:
+            if page.logs[0].id == first_id:
+                msg = (
+                    f"The API goes round in circles: it answered {request} with the first page of this walk. Nothing is "
+                    "lost: the next run starts from the last STATE. If it happens again, report it to Sequence's support."
+                )
+                raise PaginationLoopError(msg)
+            first_id = first_id or page.logs[0].id
         yield request, page
         paginator.advance(page)
