@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
 
 from tap_sequence import __version__
+from tap_sequence.privacy import ACTIONS, HASH, KEEP
 from tap_sequence.timestamps import parse_timestamp
 
 API_URLS = {
@@ -30,7 +31,8 @@ API_URLS = {
 DEMO = "demo"
 _HEADER_TEXT = "printable ASCII"
 _HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
-_SECRETS = ("client_id", "client_secret")
+_CREDENTIALS = ("client_id", "client_secret")
+_SECRETS = (*_CREDENTIALS, "actor_email_salt")
 
 CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -137,6 +139,27 @@ CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
         title="User agent",
         description="Sent as User-Agent, so that Sequence can tell who asks.",
     ),
+    th.Property(
+        "actor_email",
+        th.StringType(),
+        default=KEEP,
+        allowed_values=list(ACTIONS),
+        title="Actor e-mail",
+        description=(
+            "What becomes of actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased address, keyed by "
+            "actor_email_salt when set) or drop."
+        ),
+    ),
+    th.Property(
+        "actor_email_salt",
+        th.StringType(min_length=1),
+        secret=True,
+        title="Actor e-mail salt",
+        description=(
+            "Key of the hashes that actor_email hash makes (HMAC-SHA256). Without it, whoever guesses an address can "
+            "tell whether a hash is of it."
+        ),
+    ),
     additional_properties=False,
 ).to_dict()
 
@@ -159,6 +182,8 @@ class Settings:
     request_timeout_seconds: float
     retry_budget_seconds: float
     user_agent: str
+    actor_email: str
+    actor_email_salt: str | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -210,6 +235,12 @@ def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Itera
             yield f"The environment variable {variable} is no setting of this tap and has no effect.{hint}"
 
 
+def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which settings are given and have no effect, as another one stands."""
+    if config.get("actor_email_salt") is not None and config.get("actor_email") != HASH:
+        yield f"actor_email_salt has no effect: actor_email is {config.get('actor_email')!r}, not {HASH!r}."
+
+
 def parse_numbers(config: dict[str, Any]) -> None:
     """Make the numbers of settings floats: environment variables hold text, and the SDK reads files with Decimals."""
     for name, definition in CONFIG_JSONSCHEMA["properties"].items():
@@ -243,7 +274,7 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Itera
 def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in _SECRETS:
         value = config.get(name)
-        if value is None and config.get("environment") != DEMO:
+        if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
             wanted = "the value from your Sequence API credentials, in the config file"
             yield (
                 name,
@@ -251,6 +282,8 @@ def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, st
             )
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has white space at its start or end"
+        elif isinstance(value, str) and not _is_unicode(value):
+            yield name, f"{name} holds half a character (a lone surrogate)"
     if ":" in str(config.get("client_id", "")):
         yield "client_id", "client_id takes no colon (Basic authentication would cut it there)"
     if "api_url" in config and (problem := _api_url_problem(config["api_url"])):
@@ -293,6 +326,15 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON's escapes and the environment can hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _describe(name: str, value: Any) -> str:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from singer_sdk import SchemaDirectory, Stream, StreamSchema, metrics
+from singer_sdk import Stream, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
@@ -19,7 +19,7 @@ from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
 from tap_sequence.client import PATH
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.pages import Fetch, Log, Page, PageRequest
-from tap_sequence.schema import SCHEMAS_DIR
+from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import call_with_ticks
@@ -44,13 +44,13 @@ class ActivityLogStream(Stream):
     name = "activity_logs"
     primary_keys: ClassVar[list[str]] = ["id"]
     replication_key = REPLICATION_KEY
-    schema: ClassVar[StreamSchema] = StreamSchema(SchemaDirectory(SCHEMAS_DIR))
 
     # The decoder has checked every value against the schema already.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: SequenceTap) -> None:
-        super().__init__(tap)
+        super().__init__(tap, schema=tap.actor_email.to_schema(ACTIVITY_LOGS_SCHEMA))
+        self._to_record = tap.actor_email.applied_to(to_record)
         self.logger.addFilter(_is_not_announcement)
         self._sequence = tap
         self._bookmark: Bookmark | None = None
@@ -78,7 +78,7 @@ class ActivityLogStream(Stream):
         """Return what a run without state would emit, for callers that want no messages."""
         for batch in self._log_sync(self._new_bookmark(), self._sequence.client.fetch).batches():
             for log in batch.logs:
-                yield to_record(log)
+                yield self._to_record(log)
                 batch.emitted(log)
             batch.done()
 
@@ -105,7 +105,7 @@ class ActivityLogStream(Stream):
                     with self._sequence.stop_signals.deferred():
                         for log in batch.logs:
                             self._check_max_record_limit(current_record_index=index)
-                            record = self.post_process(to_record(log), context)
+                            record = self.post_process(self._to_record(log), context)
                             if record is not None:
                                 if write_messages:
                                     self._write_record_message(record)

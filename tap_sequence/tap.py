@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import click
 from singer_sdk import Tap
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.bookmark import Bookmark, Query
@@ -23,6 +25,7 @@ from tap_sequence.decoding import PageDecoder
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
+from tap_sequence.privacy import ActorEmail
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import (
     API_URLS,
@@ -32,6 +35,7 @@ from tap_sequence.settings import (
     fill_defaults,
     find_environment_problems,
     find_problems,
+    find_settings_without_effect,
     find_unknown_variables,
     parse_numbers,
 )
@@ -90,6 +94,8 @@ class SequenceTap(Tap):
             if not problems:
                 raise
             raise SettingsError(_settings_message(problems)) from None
+        for problem in find_settings_without_effect(self.config):
+            self.logger.warning(problem)
 
     # Settings
 
@@ -97,6 +103,11 @@ class SequenceTap(Tap):
     def settings(self) -> Settings:
         """The tap's own settings."""
         return Settings.from_config(self.config)
+
+    @cached_property
+    def actor_email(self) -> ActorEmail:
+        """What becomes of actors' e-mail addresses."""
+        return ActorEmail(self.settings.actor_email, self.settings.actor_email_salt)
 
     @cached_property
     def base_url(self) -> str:
@@ -178,6 +189,21 @@ class SequenceTap(Tap):
         return Bookmark.load(part, self.query, self.settings.lookback_seconds)
 
     # Streams and the command line
+
+    # The SCHEMA message comes from the catalog, which may be from a run with another `actor_email`.
+    @cached_property
+    def input_catalog(self) -> Catalog | None:
+        """The catalog passed to the tap, with schemas that follow the settings."""
+        catalog = super().input_catalog
+        if catalog is None:
+            return None
+        follow = self.actor_email.to_schema
+        return Catalog(
+            {
+                name: dataclasses.replace(entry, schema=Schema.from_dict(follow(entry.schema.to_dict())))
+                for name, entry in catalog.items()
+            }
+        )
 
     @override
     def discover_streams(self) -> Sequence[Stream]:

@@ -49,6 +49,15 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({**CREDENTIALS, "api_url": "http://[::1"}, "api_url", "not a URL"),
     ({**CREDENTIALS, "user_agent": "me\r\nX-Header: yes"}, "user_agent", "ASCII"),
     ({**CREDENTIALS, "api_version": ""}, "api_version", "ASCII"),
+    ({**CREDENTIALS, "actor_email": "Hash"}, "actor_email", "keep, hash, drop"),
+    ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": ""}, "actor_email_salt", "not empty"),
+    ({**CREDENTIALS, "actor_email_salt": 12345}, "actor_email_salt", "a text"),
+    ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": SECRET + "\n"}, "actor_email_salt", "white"),
+    (
+        {**CREDENTIALS, "actor_email": "hash", "actor_email_salt": SECRET + "\ud800"},
+        "actor_email_salt",
+        "half",
+    ),
     ({**CREDENTIALS, "page_sise": 50}, "page_sise", "did you mean page_size"),
     ({**CREDENTIALS, "batch_config": {}}, "batch_config", "not a setting"),
 ]

@@ -43,10 +43,10 @@ def test_the_typed_settings_are_those_of_the_schema() -> None:
     assert [field.name for field in dataclasses.fields(Settings)] == list(PROPERTIES)
 
 
-def test_every_setting_is_described_and_only_credentials_are_secret() -> None:
+def test_every_setting_is_described_and_only_credentials_and_the_salt_are_secret() -> None:
     assert all(definition["description"].endswith(".") for definition in PROPERTIES.values())
     secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
-    assert secret == ["client_id", "client_secret"]
+    assert secret == ["client_id", "client_secret", "actor_email_salt"]
 
 
 def test_meltano_yml_declares_every_setting_as_the_code_does() -> None:
@@ -73,12 +73,12 @@ def test_meltano_yml_declares_the_capabilities_of_the_tap() -> None:
     assert _extractor()["capabilities"] == [capability.value for capability in SequenceTap.capabilities]
 
 
-def test_meltano_yml_sends_no_usage_statistics_and_holds_no_credentials() -> None:
+def test_meltano_yml_sends_no_usage_statistics_and_holds_no_secrets() -> None:
     content = _meltano()
     assert content["send_anonymous_usage_stats"] is False
     for environment in content["environments"]:
         (extractor,) = environment["config"]["plugins"]["extractors"]
-        assert not {"client_id", "client_secret"} & set(extractor["config"])
+        assert not {"client_id", "client_secret", "actor_email_salt"} & set(extractor["config"])
 
 
 def test_the_readme_lists_every_setting_as_the_code_does() -> None:
@@ -93,4 +93,7 @@ def test_the_readme_lists_every_setting_as_the_code_does() -> None:
 
 def test_env_example_names_the_secrets_and_sets_nothing() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
-    assert lines[1:] == ["# TAP_SEQUENCE_CLIENT_ID=", "# TAP_SEQUENCE_CLIENT_SECRET="]
+    assert all(line.startswith("#") for line in lines)
+    named = [line for line in lines if line.endswith("=")]
+    secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
+    assert named == [f"# TAP_SEQUENCE_{name.upper()}=" for name in secret]
