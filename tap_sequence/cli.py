@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -72,6 +73,9 @@ class TapCommand(SingerCommand):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # Only where a caller asked for it: in standalone mode click has dealt with them.
         except StoppedError as stopped:
+            # On the way out, a second signal could only spoil the exit status.
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_IGN)
             self.logger.warning("%s. The last STATE says how far it came.", stopped)
             sys.exit(stopped.exit_status)
         except TapSequenceError as error:

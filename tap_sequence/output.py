@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 
-from tap_sequence.stopping import StopSignals
-
 if TYPE_CHECKING:
     from singer_sdk.singerlib import Message
 
@@ -19,20 +17,15 @@ else:
 
 
 class LineWriter(MsgSpecWriter):
-    """The SDK's fast writer, made safe against signals and short writes.
+    """The SDK's fast writer, made safe against short writes.
 
     With PYTHONUNBUFFERED set, standard output is a raw pipe: a write that a signal interrupts returns early, and the
     rest of the line would be missing.
     """
 
-    def __init__(self, stop_signals: StopSignals) -> None:
-        super().__init__()
-        self._stop_signals = stop_signals
-
     @override
     def write_message(self, message: Message) -> None:
-        with self._stop_signals.deferred():
-            rest = memoryview(bytes(self.format_message(message)))
-            while rest:
-                rest = rest[sys.stdout.buffer.write(rest) :]
-            sys.stdout.flush()
+        rest = memoryview(bytes(self.format_message(message)))
+        while rest:
+            rest = rest[sys.stdout.buffer.write(rest) :]
+        sys.stdout.flush()

@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT: let the line under way be finished, then stop at once."""
+"""SIGTERM and SIGINT: a run stops at the next place where everything written is whole and described."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 
 
 class StoppedError(BaseException):
@@ -20,27 +21,56 @@ class StoppedError(BaseException):
 
 
 class StopSignals:
-    """Turns a signal into StoppedError: at once, or at the end of a stretch that must not be cut."""
+    """Remembers the first signal until the run asks for it.
+
+    A handler runs between any two instructions of the main thread: what it raised there could be swallowed, or leave
+    something half done. So it only takes note, and wakes the main thread where that waits.
+    """
 
     def __init__(self) -> None:
-        self._depth = 0
-        self._pending: int | None = None
+        self._signum: int | None = None
+        self._wake: Callable[[], None] | None = None
 
     def handle(self, signum: int) -> None:
-        """React to a signal."""
-        if self._depth:
-            self._pending = signum
-        else:
-            raise StoppedError(signum)
+        """Take note of a signal; any after the first changes nothing."""
+        if self._signum is None:
+            self._signum = signum
+        if self._wake is not None:
+            self._wake()
+
+    def check(self) -> None:
+        """Stop here, if a signal came.
+
+        Raises:
+            StoppedError: One did.
+        """
+        if self._signum is not None:
+            raise StoppedError(self._signum)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Hold signals back until the block ends."""
-        self._depth += 1
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake` when a signal comes; it must be safe to call from a signal handler.
+
+        Raises:
+            StoppedError: One came before.
+        """
+        self._wake = wake
         try:
+            self.check()
             yield
         finally:
-            self._depth -= 1
-        if self._depth == 0 and self._pending is not None:
-            signum, self._pending = self._pending, None
-            raise StoppedError(signum)
+            self._wake = None
+
+    def pause(self, seconds: float) -> None:
+        """Wait some seconds.
+
+        Raises:
+            StoppedError: A signal came before or meanwhile.
+        """
+        woken: SimpleQueue[None] = SimpleQueue()
+        with self.waking(lambda: woken.put(None)):
+            try:
+                woken.get(timeout=seconds)
+            except Empty:
+                return
+            self.check()

@@ -54,6 +54,7 @@ class ActivityLogStream(Stream):
         self.logger.addFilter(_is_not_announcement)
         self._sequence = tap
         self._bookmark: Bookmark | None = None
+        self._is_test = False
         self._since_state = 0
         self._state_written_at = 0.0
         self.monotonic = time.monotonic
@@ -91,6 +92,7 @@ class ActivityLogStream(Stream):
         bookmark = self._new_bookmark()
         if not self.is_full_table:
             bookmark = self._bookmark = self._sequence.load_bookmark(self.name)
+        self._is_test = not write_messages
         self._since_state, self._state_written_at = 0, self.monotonic()
         self.log("Reading from %s", self._sequence.query.host)
         index = 0
@@ -99,31 +101,32 @@ class ActivityLogStream(Stream):
             metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
             self.get_sync_timer(),
         ):
-            fetch = self._fetch(request_counter) if write_messages else self._sequence.client.fetch
             try:
-                for batch in self._log_sync(bookmark, fetch).batches():
-                    with self._sequence.stop_signals.deferred():
-                        for log in batch.logs:
-                            self._check_max_record_limit(current_record_index=index)
-                            record = self.post_process(self._to_record(log), context)
-                            if record is not None:
-                                if write_messages:
-                                    self._write_record_message(record)
-                                record_counter.increment()
-                                yield record
-                            batch.emitted(log)
-                            index += 1
-                        batch.done()
-                        self._since_state += len(batch.logs)
-                        if write_messages and self._is_state_due():
+                for batch in self._log_sync(bookmark, self._fetch(request_counter)).batches():
+                    for log in batch.logs:
+                        self._check_max_record_limit(current_record_index=index)
+                        record = self.post_process(self._to_record(log), context)
+                        if record is not None:
+                            if write_messages:
+                                self._write_record_message(record)
+                            record_counter.increment()
+                            yield record
+                        batch.emitted(log)
+                        index += 1
+                        self._since_state += 1
+                        if self._since_state >= STATE_EVERY_RECORDS:
                             self._write_state_message()
+                    batch.done()
+                    if self._is_state_due():
+                        self._write_state_message()
+                    self._sequence.stop_signals.check()
             except (StoppedError, TapSequenceError):
                 # All that was written is described, so that the next run need not write it again.
-                if write_messages:
-                    self._write_state_message()
+                self._write_state_message()
                 raise
-        if write_messages:
-            self._write_state_message()
+        self._write_state_message()
+        # All is done, but who asked for a stop is to see one.
+        self._sequence.stop_signals.check()
 
     def _fetch(self, request_counter: metrics.Counter) -> Fetch:
         """Return a fetch that writes a STATE whenever one falls due while a page is on its way."""
@@ -134,6 +137,7 @@ class ActivityLogStream(Stream):
             try:
                 return call_with_ticks(
                     lambda: client.fetch(request),
+                    self._sequence.stop_signals,
                     seconds_to_tick=self._seconds_to_state,
                     tick=self._write_state_message,
                 )
@@ -149,7 +153,8 @@ class ActivityLogStream(Stream):
             state = self.stream_state
             state.clear()
             state.update(self._bookmark.to_state())
-        self._tap.write_message(StateMessage(value=self.tap_state))
+        if not self._is_test:
+            self._tap.write_message(StateMessage(value=self.tap_state))
         self._since_state, self._state_written_at = 0, self.monotonic()
 
     @override
@@ -157,7 +162,7 @@ class ActivityLogStream(Stream):
         """Do nothing: there are no progress markers, and the final STATE is written where the records end."""
 
     def _is_state_due(self) -> bool:
-        # A whole page must still fit before the limit.
+        # Best after a whole page, so the next one must still fit before the limit.
         page_size = self._sequence.settings.page_size
         return self._since_state + page_size > STATE_EVERY_RECORDS or self._seconds_to_state() <= 0
 
@@ -173,7 +178,7 @@ class ActivityLogStream(Stream):
             bookmark,
             start_date=self._sequence.settings.start_date_microseconds,
             logger=self.logger,
-            pause=self._sequence.pause,
+            pause=self._sequence.stop_signals.pause,
         )
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import sys
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
@@ -41,6 +40,7 @@ from tap_sequence.settings import (
 )
 from tap_sequence.stopping import StopSignals
 from tap_sequence.streams import ActivityLogStream
+from tap_sequence.waiting import call_with_ticks
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,8 +79,7 @@ class SequenceTap(Tap):
             StateError: The state cannot be understood.
         """
         self.stop_signals = StopSignals()
-        self.pause = time.sleep
-        kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
+        kwargs.setdefault("message_writer", LineWriter())
         if parse_env_config:
             for problem in find_unknown_variables(os.environ, self._env_var_prefix):
                 self.logger.warning(problem)
@@ -215,14 +214,15 @@ class SequenceTap(Tap):
         Raises:
             TapSequenceError: It did not; the text says what to do.
         """
-        page = self.client.fetch(PageRequest(SortOrder.DESCENDING, None, 1), limit=1)
+        request = PageRequest(SortOrder.DESCENDING, None, 1)
+        page = call_with_ticks(lambda: self.client.fetch(request, limit=1), self.stop_signals)
         newest = (
             f"the newest log is from {page.logs[0].created_at_text}" if page.logs else "there is no log yet"
         )
         total = "" if page.total is None else f", {page.total} logs in all"
         return f"Connected to {self.query.host}, API version {self.settings.api_version}: {newest}{total}."
 
-    # The SDK's own exits with status 0, so that a stopped run would look like a finished one.
+    # The SDK's own raises where the run may not stop, and exits with status 0, so that a stopped run would look like a finished one.
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         self.stop_signals.handle(signum)

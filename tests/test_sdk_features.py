@@ -116,7 +116,7 @@ def test_a_state_is_written_while_a_page_is_still_on_its_way(
     assert len(states) > 6
     # Each describes what stands before it: after it, nothing that it knows is emitted.
     for index in states:
-        known = run.messages[index]["value"]["bookmarks"]["activity_logs"]["recent_ids"]
+        known = run.messages[index]["value"]["bookmarks"]["activity_logs"].get("recent_ids", [])
         later = {message["record"]["id"] for message in run.messages[index:] if message["type"] == "RECORD"}
         assert not set(known) & later
 

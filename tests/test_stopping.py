@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tap_sequence.simulator import Fault, Simulator
 from tap_sequence.stopping import StoppedError, StopSignals
+from tap_sequence.waiting import call_with_ticks
 from tests.harness import TAP, Run, command_arguments, config_for, environment, parse_lines, run_process
 
 Simulate = Callable[..., Simulator]
@@ -117,20 +119,86 @@ def test_a_signal_stops_a_run_that_waits_for_an_answer(simulate: Simulate, tmp_p
     assert stopped.bookmark["recent_ids"][-1] == stopped.ids[-1]
 
 
-def test_signals_are_held_back_until_the_outermost_stretch_ends() -> None:
+def test_signals_one_after_another_stop_a_run_like_a_single_one(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(3000, latency=(0.005, 0.005))
+    with (
+        (tmp_path / "stderr").open("wb") as stderr,
+        _start(tmp_path, config_for(simulator), stderr) as process,
+    ):
+        lines = [process.stdout.readline() for _ in range(500)]
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(signum)
+            time.sleep(0.002)
+        lines.append(process.stdout.read())
+        assert process.wait(60) == 143
+    messages = parse_lines(b"".join(lines).decode())
+    assert messages[-1]["type"] == "STATE"
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+    stopped = [message["record"]["id"] for message in messages if message["type"] == "RECORD"]
+    after = run_process(tmp_path, config_for(simulator), state=messages[-1]["value"])
+    assert sorted([*stopped, *after.ids]) == sorted(simulator.store.ids())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.2, 0.4, 0.8])
+def test_a_signal_while_the_tap_starts_ends_it_quietly(
+    simulate: Simulate, tmp_path: Path, seconds: float
+) -> None:
+    simulator = simulate(300, latency=(0.5, 0.5))
+    with (
+        (tmp_path / "stderr").open("wb") as stderr,
+        _start(tmp_path, config_for(simulator), stderr) as process,
+    ):
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        status = process.wait(60)
+    text = (tmp_path / "stderr").read_text()
+    if seconds:  # Before that, it is the interpreter itself that is starting.
+        assert status in {130, -signal.SIGINT}
+        assert "Traceback" not in text
+        assert "KeyboardInterrupt" not in text
+
+
+def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
     signals = StopSignals()
-    reached = []
-
-    def stretch() -> None:
-        with signals.deferred():
-            with signals.deferred():
-                signals.handle(signal.SIGTERM)
-                reached.append("inner")
-            reached.append("outer")
-
+    signals.check()
+    signals.handle(signal.SIGTERM)
+    signals.handle(signal.SIGINT)
     with pytest.raises(StoppedError) as stopped:
-        stretch()
-    assert reached == ["inner", "outer"]
+        signals.check()
     assert stopped.value.exit_status == 143
     with pytest.raises(StoppedError):
-        signals.handle(signal.SIGINT)
+        call_with_ticks(lambda: None, signals)
+
+
+def test_a_signal_wakes_a_pause() -> None:
+    signals = StopSignals()
+    timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(StoppedError):
+        signals.pause(60)
+    timer.join()
+
+
+def test_a_signal_ends_the_wait_for_a_call_that_hangs() -> None:
+    signals = StopSignals()
+    hung = threading.Event()
+    timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(StoppedError):
+        call_with_ticks(lambda: hung.wait(60), signals)
+    hung.set()
+    timer.join()
+
+
+def test_the_wait_ticks_until_the_call_returns_or_raises() -> None:
+    ticked = threading.Event()
+    assert call_with_ticks(
+        lambda: ticked.wait(60), StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set
+    )
+
+    def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011  # it has no text
+        call_with_ticks(fail, StopSignals())
