@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
@@ -88,6 +90,7 @@ class SequenceClient:
         decoder: Turns a body into a page.
         logger: Where retries are reported.
         now: Seconds since 1970.
+        monotonic: Seconds since any moment, for durations.
         sleep: Waits some seconds.
     """
 
@@ -100,6 +103,7 @@ class SequenceClient:
         decoder: PageDecoder,
         logger: logging.Logger,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = base_url + PATH
@@ -107,6 +111,7 @@ class SequenceClient:
         self._decoder = decoder
         self._logger = logger
         self._now = now
+        self._monotonic = monotonic
         self._sleep = sleep
         self._bucket = _bucket(settings.requests_per_minute)
         self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False), buffer_ms=1)
@@ -166,12 +171,11 @@ class SequenceClient:
             "activityLogObjectId": settings.activity_log_object_id,
             "activityLogObjectEntityId": settings.activity_log_object_entity_id,
         }
-        asked_at = int(self._now() * MICROSECONDS)
-        response = self._send(self._url, parameters)
+        response, asked_at = self._send(self._url, parameters)
         for _ in range(_MAX_REDIRECTS):
             if ACTIONS.get(response.status_code) is not Action.FOLLOW:
                 break
-            response = self._send(self._redirect_target(response, request), None)
+            response, asked_at = self._send(self._redirect_target(response, request), None)
         match ACTIONS.get(response.status_code, Action.FAIL):
             case Action.READ:
                 self._check_version(response)
@@ -195,15 +199,17 @@ class SequenceClient:
                 msg = f"Sequence refused {request}: {_describe(response)}. Look at api_url and the filters."
                 raise RequestError(msg)
 
-    def _send(self, url: str, parameters: Mapping[str, Any] | None) -> requests.Response:
+    def _send(self, url: str, parameters: Mapping[str, Any] | None) -> tuple[requests.Response, int]:
+        """Return a response, and when it was asked for, in microseconds since 1970."""
         self._limiter.try_acquire("requests")
         # Forget what lies outside the window: here, rather than in the library's background thread.
         self._bucket.leak(MonotonicClock().now())
         self.requests_sent += 1
         timeout = self._settings.request_timeout_seconds
+        sent_at, started = self._now(), self._monotonic()
         try:
             # Redirects are followed by hand: requests would follow one to any host.
-            return self._session.get(url, params=parameters, timeout=timeout, allow_redirects=False)
+            response = self._session.get(url, params=parameters, timeout=timeout, allow_redirects=False)
         except requests.exceptions.Timeout:
             msg = f"no answer within request_timeout_seconds ({timeout:g})"
             raise TransientRequestError(msg) from None
@@ -213,6 +219,11 @@ class SequenceClient:
         except requests.exceptions.ContentDecodingError:
             msg = "the answer's compression is broken"
             raise TransientRequestError(msg) from None
+        answered_at = _parse_http_date(response.headers.get("Date", ""))
+        if answered_at is not None:
+            # Date is cut to the second and written after the request arrived: this errs to the safe side.
+            sent_at = answered_at - (self._monotonic() - started)
+        return response, math.floor(sent_at * MICROSECONDS)
 
     def _read(self, response: requests.Response, asked_at: int) -> Page:
         content_type = response.headers.get("Content-Type", "")
@@ -247,10 +258,12 @@ class SequenceClient:
         text = response.headers.get("Retry-After", "").strip()
         if text.isdecimal():
             return float(text)
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - self._now())
-        except ValueError:
+        then = _parse_http_date(text)
+        if then is None:
             return None
+        # By the clock that wrote it, where that tells the time too.
+        now = _parse_http_date(response.headers.get("Date", ""))
+        return max(0.0, then - (self._now() if now is None else now))
 
     def _report_retry(self, request: PageRequest, attempt: tenacity.RetryCallState) -> None:
         self._logger.warning(
@@ -282,6 +295,16 @@ def _bucket(requests_per_minute: int) -> InMemoryBucket:
     if burst == requests_per_minute:
         rates = rates[1:]
     return InMemoryBucket(rates)
+
+
+def _parse_http_date(text: str) -> float | None:
+    """Return an HTTP date as seconds since 1970, or None where it is none."""
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+        # The zone -0000, "unknown", comes back without one; HTTP knows only GMT.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _describe(response: requests.Response) -> str:

@@ -369,6 +369,8 @@ ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
     "unknown-field": lambda r: r.json()["items"][0]["brandNew"] == {"a": 1},
     "after:round:again": lambda r: r.json()["pagination"]["after"] == "round:again",
     "redirect:http://x.test/": lambda r: (r.status_code, r.headers["Location"]) == (302, "http://x.test/"),
+    "date": lambda r: r.ok and "Date" not in r.headers,
+    "date:Sun, 06 Nov 1994 08:49:37 GMT": lambda r: r.headers["Date"] == "Sun, 06 Nov 1994 08:49:37 GMT",
     "other-version:2031-01-01": lambda r: r.ok and r.headers["Sequence-Version"] == "2031-01-01",
 }
 

@@ -105,6 +105,8 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
         response, ""
     ),
     "redirect": lambda _, target: Response(HTTPStatus.FOUND, b"", {"Location": target}),
+    # Without a text, the header is left out.
+    "date": lambda response, text: dataclasses.replace(response, headers={**response.headers, "Date": text}),
     "other-version": lambda response, version: dataclasses.replace(
         response, headers={**response.headers, "Sequence-Version": version}
     ),

@@ -129,9 +129,11 @@ class _Handler(BaseHTTPRequestHandler):
             # Linger of zero seconds: closing sends RST.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if response.cut_at != 0:
-            self.send_response(response.status)
-            for name, value in response.headers.items():
-                self.send_header(name, value)
+            self.send_response_only(response.status)
+            headers = {"Server": self.version_string(), "Date": self.date_time_string(), **response.headers}
+            for name, value in headers.items():
+                if value:
+                    self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
             self.wfile.write(response.body[: response.cut_at])
