@@ -140,6 +140,8 @@ class SequenceClient:
             RequestError: The request failed for good, or for longer than the retry budget.
             RecordError: A log on the page does not fit the schema.
         """
+        if request.is_optional:
+            return self._fetch_once(request, limit or self._settings.page_size)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientRequestError),
             wait=_wait,

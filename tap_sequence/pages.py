@@ -23,11 +23,14 @@ class PageRequest:
         order: Direction of the walk.
         cursor: The `after` to send; None for the first page.
         number: Which page of its walk this is, from 1; for messages.
+        is_optional: Whether the run can do without the answer, so that one try is enough: a fault that another try
+            might mend is a RequestError at once.
     """
 
     order: SortOrder
     cursor: str | None
     number: int
+    is_optional: bool = False
 
     def __str__(self) -> str:
         where = "from the start" if self.cursor is None else f"after cursor {self.cursor}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from tap_sequence.client import SequenceClient
 from tap_sequence.decoding import PageDecoder
+from tap_sequence.errors import RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
@@ -72,3 +74,16 @@ def test_a_date_without_a_known_zone_is_utc(simulate: Simulate) -> None:
     fault = Fault.parse("1-=date:Sun, 06 Nov 1994 08:49:37 -0000")
     asked_at = client_for(simulate(1, faults=[fault])).fetch(FIRST).asked_at / MICROSECONDS
     assert 784_111_776 <= asked_at <= 784_111_777
+
+
+# How often it tries
+
+
+@pytest.mark.parametrize("fault", ["500", "429:1", "html", "reset"])
+def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> None:
+    simulator = simulate(1, faults=[Fault.parse(f"1={fault}")])
+    client = client_for(simulator)
+    with pytest.raises(RequestError):
+        client.fetch(dataclasses.replace(FIRST, is_optional=True))
+    assert client.requests_sent == 1
+    assert client.fetch(FIRST).logs
