@@ -236,7 +236,7 @@ class LogSync:
         """Try to find a cursor from which the next run can go forward. Data proves it, never the cursor's looks."""
         assert stretch.cursor is not None  # noqa: S101  # the caller looked
         try:
-            page = self._fetch(PageRequest(SortOrder.ASCENDING, stretch.cursor, 1))
+            page = self._fetch(PageRequest(SortOrder.ASCENDING, stretch.cursor, 1, is_optional=True))
         except RequestError as error:
             self._logger.debug("No forward cursor after the backward walk: %s", error)
             return
