@@ -172,6 +172,20 @@ class SequenceTap(Tap):
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
             msg = 'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}.'
             raise StateError(msg)
+        for name, part in bookmarks.items():
+            # The SDK takes their shapes for granted.
+            partitions = part.get("partitions", [])
+            for key, is_right, wanted in (
+                ("progress_markers", isinstance(part.get("progress_markers", {}), dict), "an object"),
+                (
+                    "partitions",
+                    isinstance(partitions, list) and all(isinstance(each, dict) for each in partitions),
+                    "a list of objects",
+                ),
+            ):
+                if not is_right:
+                    msg = f"The state of stream {name} cannot be understood: {key} is not {wanted}."
+                    raise StateError(msg)
         super().load_state(state)
         if ActivityLogStream.name in bookmarks:
             self.load_bookmark(ActivityLogStream.name)

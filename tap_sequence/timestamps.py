@@ -30,5 +30,9 @@ def parse_timestamp(text: str) -> int:
 
 
 def format_timestamp(microseconds: int) -> str:
-    """Turn microseconds since 1970 into RFC 3339 text in UTC, for messages."""
-    return (_EPOCH + microseconds * _MICROSECOND).isoformat().replace("+00:00", "Z")
+    """Turn microseconds since 1970 into RFC 3339 text in UTC, for messages. A time before year 1 becomes its start."""
+    try:
+        moment = _EPOCH + microseconds * _MICROSECOND
+    except OverflowError:
+        moment = datetime.min.replace(tzinfo=UTC)
+    return moment.isoformat().replace("+00:00", "Z")

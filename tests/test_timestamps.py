@@ -35,6 +35,10 @@ def test_what_is_no_time_is_an_error(text: str) -> None:
         parse_timestamp(text)
 
 
+def test_a_time_before_all_calendars_can_be_named_too() -> None:
+    assert format_timestamp(parse_timestamp("0001-01-01") - 1) == "0001-01-01T00:00:00Z"
+
+
 @given(st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001  # made aware below
 def test_formatting_and_parsing_are_inverse(moment: datetime) -> None:
     microseconds = parse_timestamp(moment.replace(tzinfo=UTC).isoformat())
