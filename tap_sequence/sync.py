@@ -210,7 +210,7 @@ class LogSync:
 
         for request, page in walk(self._fetch, SortOrder.DESCENDING):
             new = plan.new(page.logs, self._bookmark)
-            if page.logs and plan.has_only_repeats:
+            if plan.has_come_back:
                 raise PaginationLoopError(_came_back(request))
             stretch.add(page)
             if page.total is not None:
@@ -281,8 +281,8 @@ class _Backward:
     def __init__(self, anchor: Anchor | None, *, since: int, read_on_to: int) -> None:
         self.since = since
         self.has_met_anchor = False
-        self.has_only_repeats = False
-        """Whether all logs of the last page were on an earlier page of this walk."""
+        self.has_come_back = False
+        """Whether the last page ended where this walk was before."""
         self.read = 0
         """Logs read so far."""
         self._anchor = anchor
@@ -298,7 +298,7 @@ class _Backward:
         result: list[Log] = []
         self._has_met_known = False
         unseen = {log.id: log for log in logs if log.id not in self._first and log.id not in self._last}
-        self.has_only_repeats = not unseen
+        self.has_come_back = bool(logs) and logs[-1].id not in unseen
         self.read += len(unseen)
         for log in unseen.values():
             is_anchor = self._anchor is not None and log.id == self._anchor.id
@@ -416,7 +416,7 @@ def _incomplete(read: int, total: int) -> str:
 
 def _came_back(request: PageRequest) -> str:
     return (
-        f"The API goes round in circles: {request} holds only logs that this walk has read before. Nothing is lost: "
+        f"The API goes round in circles: {request} ends with a log that this walk has read before. Nothing is lost: "
         "the next run starts from the last STATE. If it happens again, report it to Sequence's support."
     )
 

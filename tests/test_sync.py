@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tap_sequence.bookmark import Query
+from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
+from tap_sequence.pages import Log, Page, PageRequest
 from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
+from tap_sequence.sync import LogSync
 from tap_sequence.timestamps import format_timestamp, parse_timestamp
-from tests.model import SECOND, KilledError, run
+from tests.model import LOGGER, SECOND, KilledError, fetch_from, run
 
 
 def account(logs: int, **options: Any) -> SimulatedApi:
@@ -275,3 +277,146 @@ def test_a_kill_late_in_a_long_backfill_costs_only_what_is_left() -> None:
 
 def test_messages_name_times_that_people_can_read() -> None:
     assert format_timestamp(parse_timestamp("2024-05-02T14:26:48.5+02:00")) == "2024-05-02T12:26:48.500000Z"
+
+
+# Backward, to the anchor
+
+
+@every_answer
+def test_a_log_dated_in_the_future_hides_no_other(unknown_cursor: UnknownCursor) -> None:
+    """However often the cursors are forgotten: places in the list decide what is new."""
+    api = account(100, cursor_kind=CursorKind.OPAQUE, unknown_cursor=unknown_cursor)
+    api.store.add_at([long_after() + 90_000 * SECOND])
+    state: Any = None
+    emitted: list[str] = []
+    for number in range(6):
+        api.options = dataclasses.replace(api.options, cursor_key=f"key {number}")
+        result = run(api, state, now=long_after, page_size=10)
+        state = result.states[-1]
+        emitted += result.ids
+        assert sorted(emitted) == sorted(api.store.ids())
+        api.store.grow(20)
+
+
+def test_created_at_out_of_order_hides_no_log_without_a_lookback_either() -> None:
+    api = account(50, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
+    first = run(api, now=long_after, page_size=10, lookback_seconds=0)
+    # Newer in the list, and older by `createdAt` than the bookmark.
+    new = api.store.add_at([long_after() - second for second in range(7)], disorder=400 * 86_400 * SECOND)
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    second = run(api, state, now=long_after, page_size=10, lookback_seconds=0)
+    assert sorted(second.ids) == sorted(new)
+
+
+def test_a_first_page_that_begins_with_a_known_log_is_no_proof_that_the_cursor_is_honoured() -> None:
+    api = account(0, cursor_kind=CursorKind.OPAQUE, unknown_cursor=UnknownCursor.FIRST_PAGE)
+    now = 1_800_000_000 * SECOND
+    api.store.add_at([now, now + 1])
+    first = run(api, now=lambda: now + 301 * SECOND, page_size=1)
+    api.store.add_at([now + 301 * SECOND, now + 301 * SECOND + 1])
+    with pytest.raises(KilledError) as killed:
+        run(api, first.states[-1], now=lambda: now + 301 * SECOND, page_size=1, kill_after=1)
+    second = killed.value.args[0]
+    api.options = dataclasses.replace(api.options, cursor_key="another")
+    state = second.states[-1] if second.states else first.states[-1]
+    third = run(api, state, now=lambda: now + 301 * SECOND, page_size=1)
+    described = second.ids[: second.ids_at_state[-1]] if second.states else []
+    assert sorted([*first.ids, *described, *third.ids]) == sorted(api.store.ids())
+
+
+def test_a_greater_lookback_and_a_refused_cursor_at_once_repeat_nothing() -> None:
+    api = account(1000, cursor_kind=CursorKind.OPAQUE)
+    first = run(api, now=long_after)
+    new = api.store.grow(30)
+    api.options = dataclasses.replace(api.options, cursor_key="another")
+    assert sorted(run(api, first.states[-1], now=long_after, lookback_seconds=86_400).ids) == sorted(new)
+
+
+def test_an_anchor_that_was_deleted_with_all_before_it_loses_and_repeats_nothing() -> None:
+    api = account(1000)
+    first = run(api, now=long_after)
+    for log_id in api.store.ids()[:-5]:
+        api.store.remove(log_id)
+    new = api.store.grow(30)
+    assert sorted(run(api, first.states[-1], now=long_after).ids) == sorted(new)
+
+
+@pytest.mark.parametrize("page_size", [2, 7, 100])
+def test_a_cursor_that_brings_its_own_log_again_repeats_nothing(page_size: int) -> None:
+    """Forward and backward, each page begins with the last log of the page before."""
+    api = account(300)
+    query = Query("model", "v")
+    asked = fetch_from(api, long_after, page_size, query)
+
+    def fetch(request: PageRequest) -> Page:
+        page = asked(request)
+        if request.cursor is None:
+            return page
+        repeated = last_logs[request.cursor]
+        return dataclasses.replace(page, logs=(repeated, *page.logs))
+
+    last_logs: dict[str, Log] = {}
+
+    def remember(request: PageRequest) -> Page:
+        page = fetch(request)
+        if page.after is not None:
+            last_logs[page.after] = page.logs[-1]
+        return page
+
+    for start_date in (None, parse_timestamp(created(api, 150))):
+        bookmark = Bookmark.load({}, query, 300)
+        sync = LogSync(remember, bookmark, start_date=start_date, logger=LOGGER, pause=lambda _: None)
+        ids = []
+        for batch in sync.batches():
+            for log in batch.logs:
+                ids.append(log.id)
+                batch.emitted(log)
+            batch.done()
+        assert sorted(ids) == sorted(api.store.ids()[150 if start_date else 0 :])
+
+
+def test_a_backward_walk_that_ends_too_early_is_not_believed() -> None:
+    api = account(1000)
+    first = run(api, now=long_after)
+    api.store.grow(350)
+    api.options = dataclasses.replace(api.options, faults=[Fault.parse("12-=no-after")])
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    with pytest.raises(IncompleteLogError, match=r"100 .* 1350"):
+        run(api, state, now=long_after)
+    api.options = dataclasses.replace(api.options, faults=[])
+    assert len(run(api, state, now=long_after).ids) == 350
+
+
+def test_a_backward_walk_that_is_led_back_to_its_first_page_ends() -> None:
+    api = account(1000)
+    state = {"replication_key_value": created(api, 10)}
+    first = {"limit": "100", "sortOrder": "DESC"}
+
+    class Api:
+        credentials = api.credentials
+        requests = api.requests
+
+        @staticmethod
+        def respond(path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
+            api.store.grow(1)
+            return api.respond(path, first if len(api.requests) > 3 else query, headers)
+
+    with pytest.raises(PaginationLoopError):
+        run(Api(), state, now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
+
+
+def test_a_cursor_to_go_forward_again_is_asked_for_once() -> None:
+    api = account(300)
+    first = run(api, now=long_after)
+    api.store.grow(130)
+    asked: list[PageRequest] = []
+    fetch = fetch_from(api, long_after, 100, Query("model", "v"))
+
+    def remember(request: PageRequest) -> Page:
+        asked.append(request)
+        return fetch(request)
+
+    bookmark = Bookmark.load({**first.states[-1], "cursor": "Zm9yZ290dGVu"}, Query("model", "v"), 300)
+    for batch in LogSync(remember, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None).batches():
+        batch.done()
+    assert [request.is_optional for request in asked] == [False] * (len(asked) - 1) + [True]
