@@ -1,72 +1,42 @@
 """The HTTP client: asks for one page, and tries again where that may help.
 
-It knows requests and statuses, not walks or bookmarks. What each status means is the table `ACTIONS`.
+It knows answers and tries, not walks or bookmarks. What each answer means is the table in tap_sequence/answers.py.
 """
 
 from __future__ import annotations
 
-import email.utils
 import logging
-import math
+import random
+import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC
-from enum import Enum, auto
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import msgspec
-import requests
 import tenacity
-from pyrate_limiter import InMemoryBucket, Limiter, Rate
-from pyrate_limiter.clocks import MonotonicClock
-from pyrate_limiter.limiter import SingleBucketFactory
-from requests.auth import HTTPBasicAuth
 
-from tap_sequence.decoding import PageDecoder, quote
-from tap_sequence.errors import BadRequestError, RequestError, TransientRequestError
+from tap_sequence.answers import Action, Shape, action_for
+from tap_sequence.decoding import QUOTED_CHARACTERS, UNDECODABLE, PageDecoder, quote
+from tap_sequence.errors import (
+    BadRequestError,
+    RecordError,
+    RequestError,
+    TransientRequestError,
+    UnanswerableError,
+)
+from tap_sequence.pace import Pace
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.redact import clean
-from tap_sequence.settings import Settings, is_loopback
-from tap_sequence.timestamps import MICROSECONDS
+from tap_sequence.settings import Settings
+from tap_sequence.transport import MAX_BODY_BYTES, Answer, Transport, parse_http_date
 
 PATH = "/activity-logs"
 _MAX_REDIRECTS = 5
-_LONGEST_BACKOFF_SECONDS = 60.0
-_PACE_WINDOW_SECONDS = 2
-
-
-class Action(Enum):
-    """What a status makes the client do."""
-
-    READ = auto()
-    RETRY = auto()
-    FAIL_CREDENTIALS = auto()
-    ASK_WALK = auto()
-    FOLLOW = auto()
-    FAIL = auto()
-
-
-ACTIONS: Mapping[int, Action] = {
-    HTTPStatus.OK: Action.READ,
-    # A redirect within the host is followed; to another host it fails, so that credentials go nowhere else.
-    HTTPStatus.MOVED_PERMANENTLY: Action.FOLLOW,
-    HTTPStatus.FOUND: Action.FOLLOW,
-    HTTPStatus.TEMPORARY_REDIRECT: Action.FOLLOW,
-    HTTPStatus.PERMANENT_REDIRECT: Action.FOLLOW,
-    # With a saved cursor it may mean that the cursor is no longer honoured; the walk knows.
-    HTTPStatus.BAD_REQUEST: Action.ASK_WALK,
-    HTTPStatus.UNAUTHORIZED: Action.FAIL_CREDENTIALS,
-    HTTPStatus.FORBIDDEN: Action.FAIL_CREDENTIALS,
-    # Over the limit (authentication page), or an outage that passes.
-    HTTPStatus.TOO_MANY_REQUESTS: Action.RETRY,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Action.RETRY,
-    HTTPStatus.BAD_GATEWAY: Action.RETRY,
-    HTTPStatus.SERVICE_UNAVAILABLE: Action.RETRY,
-    HTTPStatus.GATEWAY_TIMEOUT: Action.RETRY,
-}
-"""What the client does with a status; any other fails at once."""
+_BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -80,8 +50,25 @@ class _ErrorEnvelope(msgspec.Struct):
     error: _ErrorDetail
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """One page being asked for, however many tries it takes.
+
+    Attributes:
+        request: The page.
+        limit: How many logs to ask for.
+        started_at: When the first try began, by the monotonic clock.
+        tries: Tries so far, the one under way included.
+    """
+
+    request: PageRequest
+    limit: int
+    started_at: float
+    tries: int = 0
+
+
 class SequenceClient:
-    """Gets pages of activity logs over HTTP.
+    """Gets pages of activity logs over HTTP. Thread-safe: all threads share the pace, and wait when the API asks to.
 
     Args:
         base_url: Base URL of the API, without a slash at its end.
@@ -92,6 +79,7 @@ class SequenceClient:
         now: Seconds since 1970.
         monotonic: Seconds since any moment, for durations.
         sleep: Waits some seconds.
+        jitter: A random number from 0 to 1.
     """
 
     def __init__(  # noqa: PLR0913  # what it is made of, each named
@@ -105,6 +93,7 @@ class SequenceClient:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._url = base_url + PATH
         self._settings = settings
@@ -113,23 +102,23 @@ class SequenceClient:
         self._now = now
         self._monotonic = monotonic
         self._sleep = sleep
-        self._bucket = _bucket(settings.requests_per_minute)
-        self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False), buffer_ms=1)
+        self._jitter = jitter
+        self._lock = threading.Lock()
         self._warned_of_version = False
         self.requests_sent = 0
         """Requests sent so far, tries and redirects included."""
-        self._session = requests.Session()
-        # A proxy has no business between this machine and itself; it would see the credentials unencrypted.
-        self._session.trust_env = not is_loopback(urlsplit(base_url).hostname)
-        # Given as bytes, because requests would encode text as Latin-1.
-        client_id, client_secret = credentials
-        self._session.auth = HTTPBasicAuth(client_id.encode(), client_secret.encode())
-        self._session.headers.update(
-            {
+        self._pace = Pace(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
+        self._transport = Transport(
+            base_url=base_url,
+            credentials=credentials,
+            headers={
                 "Accept": "application/json",
                 "Sequence-Version": settings.api_version,
                 "User-Agent": settings.user_agent,
-            }
+            },
+            timeout=settings.request_timeout_seconds,
+            now=now,
+            monotonic=monotonic,
         )
 
     def fetch(self, request: PageRequest, *, limit: int | None = None) -> Page:
@@ -140,190 +129,234 @@ class SequenceClient:
             RequestError: The request failed for good, or for longer than the retry budget.
             RecordError: A log on the page does not fit the schema.
         """
-        if request.is_optional:
-            return self._fetch_once(request, limit or self._settings.page_size)
+        attempt = _Attempt(request, limit or self._settings.page_size, self._monotonic())
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientRequestError),
-            wait=_wait,
-            stop=tenacity.stop_before_delay(self._settings.retry_budget_seconds),
-            before_sleep=lambda attempt: self._report_retry(request, attempt),
+            wait=self._wait,
+            stop=lambda state: request.is_optional or self._is_over_budget(attempt, state.upcoming_sleep),
+            before_sleep=lambda state: self._report_retry(attempt, state),
             sleep=self._sleep,
+            reraise=True,
         )
         try:
-            return retrying(self._fetch_once, request, limit or self._settings.page_size)
-        except tenacity.RetryError as error:
-            attempt = error.last_attempt
-            msg = (
-                f"Sequence could not be read at {request}: {attempt.exception()}. Gave up after "
-                f"{attempt.attempt_number} tries, because the next would exceed retry_budget_seconds "
-                f"({self._settings.retry_budget_seconds:g}). Run again later: the next run goes on from the last STATE."
-            )
-            raise RequestError(msg) from attempt.exception()
+            return retrying(self._try, attempt)
+        except TransientRequestError as error:
+            raise self._exhausted(attempt, error) from error
+        except RecordError as error:
+            msg = f"{error} The log is on {request}."
+            raise RecordError(msg) from error
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._transport.close()
 
-    def _fetch_once(self, request: PageRequest, limit: int) -> Page:
-        settings = self._settings
-        parameters: dict[str, str | int | None] = {
-            "limit": limit,
-            "sortOrder": request.order,
-            "after": request.cursor,
-            "activityLogObjectId": settings.activity_log_object_id,
-            "activityLogObjectEntityId": settings.activity_log_object_entity_id,
-        }
-        response, asked_at = self._send(self._url, parameters)
-        for _ in range(_MAX_REDIRECTS):
-            if ACTIONS.get(response.status_code) is not Action.FOLLOW:
-                break
-            response, asked_at = self._send(self._redirect_target(response, request), None)
-        match ACTIONS.get(response.status_code, Action.FAIL):
-            case Action.READ:
-                self._check_version(response)
-                return self._read(response, asked_at)
-            case Action.RETRY:
-                raise TransientRequestError(_describe(response), retry_after=self._retry_after(response))
+    # Tries
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Return how many seconds to wait before the next try."""
+        backoff = _BACKOFF(state) + self._jitter()
+        error = state.outcome.exception() if state.outcome else None
+        asked_for = error.retry_after if isinstance(error, TransientRequestError) else None
+        # A Retry-After of nothing, or of a date gone by, is no leave to hammer.
+        return backoff if asked_for is None else max(asked_for, backoff)
+
+    def _is_over_budget(self, attempt: _Attempt, seconds: float) -> bool:
+        """Whether waiting some seconds more is longer than this page may take."""
+        spent = self._monotonic() - attempt.started_at
+        return spent + seconds > self._settings.retry_budget_seconds
+
+    def _report_retry(self, attempt: _Attempt, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, TransientRequestError) and error.is_refusal:
+            self._pace.hold(state.upcoming_sleep)
+        self._logger.warning(
+            "Sequence could not be read at %s: %s. Trying again in %.1f seconds (try %d).",
+            attempt.request,
+            error,
+            state.upcoming_sleep,
+            attempt.tries + 1,
+        )
+
+    def _exhausted(self, attempt: _Attempt, error: TransientRequestError) -> RequestError:
+        """Return the error that ends a request after its last try."""
+        why = ""
+        if not attempt.request.is_optional:
+            budget = f"retry_budget_seconds ({self._settings.retry_budget_seconds:g})"
+            why = f" The next try would exceed {budget}."
+            if error.retry_after is not None:
+                why = f" The API asks to wait {error.retry_after:.0f} seconds, which would exceed {budget}."
+        msg = (
+            f"Sequence could not be read at {attempt.request}: {error}. Gave up after {self._effort(attempt)}.{why} "
+            "Run again later: the next run goes on from the last STATE."
+        )
+        return RequestError(msg)
+
+    def _effort(self, attempt: _Attempt) -> str:
+        tries = "1 try" if attempt.tries == 1 else f"{attempt.tries} tries"
+        return f"{tries} in {self._monotonic() - attempt.started_at:.1f} seconds"
+
+    def _try(self, attempt: _Attempt) -> Page:
+        attempt.tries += 1
+        answer = self._answer(attempt)
+        page, shape, problem = self._read(answer)
+        action = action_for(answer.status, shape)
+        if action is not Action.SLOW_DOWN:
+            self._pace.answered()
+        if action is Action.READ and page is not None:
+            self._check_version(answer)
+            return page
+        if action in {Action.RETRY, Action.SLOW_DOWN}:
+            seconds = self._retry_after(answer)
+            if seconds is not None:
+                self._pace.hold(seconds)
+            if action is Action.SLOW_DOWN:
+                self._pace.refused()
+            raise TransientRequestError(problem, retry_after=seconds, is_refusal=action is Action.SLOW_DOWN)
+        if shape is Shape.TOO_LARGE:
+            msg = f"Sequence could not be read at {attempt.request}: {problem}. Set page_size to a smaller number."
+            raise RequestError(msg)
+        raise self._refusal(attempt, action, problem)
+
+    def _refusal(self, attempt: _Attempt, action: Action, problem: str) -> RequestError:
+        """Return the error that ends a request for good."""
+        request = attempt.request
+        # Tries that came before are worth a word; a refusal of the first is what everyone expects.
+        effort = "" if attempt.tries == 1 else f" ({self._effort(attempt)})"
+        match action:
             case Action.FAIL_CREDENTIALS:
                 msg = (
-                    f"Sequence refused the credentials at {request}: {_describe(response)}. Look at client_id and "
+                    f"Sequence refused the credentials at {request}: {problem}{effort}. Look at client_id and "
                     f"client_secret, and whether they belong to {urlsplit(self._url).netloc}: environment and "
                     "api_url choose the host."
                 )
-                raise RequestError(msg)
+                return RequestError(msg)
             case Action.ASK_WALK:
                 msg = (
-                    f"Sequence refused {request} as a bad request: {_describe(response)}. Look at api_version and the "
+                    f"Sequence refused {request} as a bad request: {problem}{effort}. Look at api_version and the "
                     "filters; their defaults are right."
                 )
-                raise BadRequestError(msg)
+                return BadRequestError(msg)
+            case Action.FOLLOW:
+                msg = (
+                    f"Sequence redirected {request} more than {_MAX_REDIRECTS} times{effort}. Look at api_url, and ask "
+                    "Sequence's support if it is right."
+                )
+                return RequestError(msg)
             case _:
-                msg = f"Sequence refused {request}: {_describe(response)}. Look at api_url and the filters."
-                raise RequestError(msg)
+                msg = f"Sequence refused {request}: {problem}{effort}. Look at api_url and the filters."
+                return RequestError(msg)
 
-    def _send(self, url: str, parameters: Mapping[str, Any] | None) -> tuple[requests.Response, int]:
-        """Return a response, and when it was asked for, in microseconds since 1970."""
-        self._limiter.try_acquire("requests")
-        # Forget what lies outside the window: here, rather than in the library's background thread.
-        self._bucket.leak(MonotonicClock().now())
-        self.requests_sent += 1
-        timeout = self._settings.request_timeout_seconds
-        sent_at, started = self._now(), self._monotonic()
+    def _answer(self, attempt: _Attempt) -> Answer:
+        """Send the request, follow redirects within the host, and return what comes of it."""
+        parameters: dict[str, str | int | None] = {
+            "limit": attempt.limit,
+            "sortOrder": attempt.request.order,
+            "after": attempt.request.cursor,
+            "activityLogObjectId": self._settings.activity_log_object_id,
+            "activityLogObjectEntityId": self._settings.activity_log_object_entity_id,
+        }
         try:
-            # Redirects are followed by hand: requests would follow one to any host.
-            response = self._session.get(url, params=parameters, timeout=timeout, allow_redirects=False)
-        except requests.exceptions.Timeout:
-            msg = f"no answer within request_timeout_seconds ({timeout:g})"
-            raise TransientRequestError(msg) from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            msg = f"the connection failed or was cut ({_root_cause(error)})"
-            raise TransientRequestError(msg) from None
-        except requests.exceptions.ContentDecodingError:
-            msg = "the answer's compression is broken"
-            raise TransientRequestError(msg) from None
-        answered_at = _parse_http_date(response.headers.get("Date", ""))
-        if answered_at is not None:
-            # Date is cut to the second and written after the request arrived: this errs to the safe side.
-            sent_at = answered_at - (self._monotonic() - started)
-        return response, math.floor(sent_at * MICROSECONDS)
+            answer = self._send(attempt, self._url, parameters)
+            for _ in range(_MAX_REDIRECTS):
+                if action_for(answer.status, Shape.NO_PAGE) is not Action.FOLLOW:
+                    break
+                answer = self._send(attempt, self._redirect_target(attempt.request, answer), None)
+        except UnanswerableError as error:
+            effort = self._effort(attempt)
+            msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
+            raise RequestError(msg) from error
+        return answer
 
-    def _read(self, response: requests.Response, asked_at: int) -> Page:
-        content_type = response.headers.get("Content-Type", "")
-        if content_type.partition(";")[0].strip().lower() not in {"application/json", ""}:
-            msg = f"status 200 with content type {content_type!r} in place of JSON: {quote(response.content)}"
-            raise TransientRequestError(msg)
-        return self._decoder.decode(response.content, asked_at=asked_at)
+    def _send(self, attempt: _Attempt, url: str, parameters: Mapping[str, Any] | None) -> Answer:
+        held = self._pace.seconds_held
+        if held and self._is_over_budget(attempt, held):
+            # Another thread, or an optional request, was told to wait for longer than this page may take.
+            msg = "the API said that there were too many requests"
+            raise TransientRequestError(msg, retry_after=held)
+        self._pace.wait_for_turn()
+        with self._lock:
+            self.requests_sent += 1
+        return self._transport.get(url, parameters)
 
-    def _redirect_target(self, response: requests.Response, request: PageRequest) -> str:
-        target = urljoin(response.url, response.headers.get("Location", ""))
-        here, there = urlsplit(self._url), urlsplit(target)
-        if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+    def _redirect_target(self, request: PageRequest, answer: Answer) -> str:
+        try:
+            target = urljoin(answer.url, answer.headers.get("Location", ""))
+            here, there = urlsplit(self._url), urlsplit(target)
+            is_here = _origin(here) == _origin(there)
+        except ValueError:
+            msg = f"Sequence redirected {request} to something that is no URL. Look at api_url."
+            raise RequestError(msg) from None
+        if not is_here:
+            # Of the target only what is safe to show: a URL may hold a password.
             msg = (
-                f"Sequence redirected {request} to another host ({there.netloc or 'none'}). It was not followed, so "
-                "that your credentials go nowhere else. If the API has moved, set api_url."
+                f"Sequence redirected {request} to another host ({there.scheme}://{there.hostname or ''}). It was not "
+                "followed, so that your credentials go nowhere else. If the API has moved, set api_url."
             )
             raise RequestError(msg)
         return target
 
-    def _check_version(self, response: requests.Response) -> None:
-        version = response.headers.get("Sequence-Version")
-        if version and version != self._settings.api_version and not self._warned_of_version:
-            self._warned_of_version = True
+    # Answers
+
+    def _read(self, answer: Answer) -> tuple[Page | None, Shape, str]:
+        """Return the page, if there is one, the shape of the body, and what is wrong."""
+        if answer.status != HTTPStatus.OK:
+            return None, Shape.NO_PAGE, _describe(answer)
+        if answer.is_too_large:
+            size = f"{MAX_BODY_BYTES // 2**20} MiB"
+            return (
+                None,
+                Shape.TOO_LARGE,
+                f"status 200 with a body of more than {size}, which no page of logs is",
+            )
+        content_type = answer.headers.get("Content-Type", "")
+        if content_type.partition(";")[0].strip().lower() not in {"application/json", ""}:
+            problem = (
+                f"status 200 with content type {clean(content_type)!r} in place of JSON: {quote(answer.body)}"
+            )
+            return None, Shape.NO_PAGE, problem
+        try:
+            return self._decoder.decode(answer.body, asked_at=answer.asked_at), Shape.PAGE, ""
+        except TransientRequestError as error:
+            problem = f"status 200 with content type {clean(content_type)!r}, but {error}"
+            return None, Shape.NO_PAGE, problem
+
+    def _check_version(self, answer: Answer) -> None:
+        version = answer.headers.get("Sequence-Version")
+        if not version or version == self._settings.api_version:
+            return
+        with self._lock:
+            is_first, self._warned_of_version = not self._warned_of_version, True
+        if is_first:
             self._logger.warning(
                 "Asked for API version %s, but version %s answered: the shape of the logs may differ.",
                 self._settings.api_version,
                 version,
             )
 
-    def _retry_after(self, response: requests.Response) -> float | None:
+    def _retry_after(self, answer: Answer) -> float | None:
         """Return how many seconds `Retry-After` (seconds or a date, RFC 9110) asks to wait."""
-        text = response.headers.get("Retry-After", "").strip()
+        text = answer.headers.get("Retry-After", "").strip()
         if text.isdecimal():
             return float(text)
-        then = _parse_http_date(text)
+        then = parse_http_date(text)
         if then is None:
             return None
         # By the clock that wrote it, where that tells the time too.
-        now = _parse_http_date(response.headers.get("Date", ""))
+        now = parse_http_date(answer.headers.get("Date", ""))
         return max(0.0, then - (self._now() if now is None else now))
 
-    def _report_retry(self, request: PageRequest, attempt: tenacity.RetryCallState) -> None:
-        self._logger.warning(
-            "Sequence could not be read at %s: %s. Trying again in %.1f seconds (try %d).",
-            request,
-            attempt.outcome.exception() if attempt.outcome else "?",
-            attempt.upcoming_sleep,
-            attempt.attempt_number + 1,
-        )
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Return what has to be the same for two URLs to be of one host. Raises ValueError where there is no such thing."""
+    return url.scheme, url.hostname, url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
-_backoff = tenacity.wait_exponential(multiplier=0.5, max=_LONGEST_BACKOFF_SECONDS) + tenacity.wait_random(
-    0, 1
-)
-
-
-def _wait(attempt: tenacity.RetryCallState) -> float:
-    error = attempt.outcome.exception() if attempt.outcome else None
-    if isinstance(error, TransientRequestError) and error.retry_after is not None:
-        # A Retry-After of nothing, or of a date gone by, is no leave to hammer.
-        return max(error.retry_after, _backoff(attempt))
-    return _backoff(attempt)
-
-
-def _bucket(requests_per_minute: int) -> InMemoryBucket:
-    """Return a bucket that keeps the minute's limit, and spreads it so that no burst spends it all at once."""
-    burst = -(-requests_per_minute * _PACE_WINDOW_SECONDS // 60)
-    rates = [Rate(burst, _PACE_WINDOW_SECONDS * 1000), Rate(requests_per_minute, 60_000)]
-    if burst == requests_per_minute:
-        rates = rates[1:]
-    return InMemoryBucket(rates)
-
-
-def _parse_http_date(text: str) -> float | None:
-    """Return an HTTP date as seconds since 1970, or None where it is none."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-        # The zone -0000, "unknown", comes back without one; HTTP knows only GMT.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _describe(response: requests.Response) -> str:
+def _describe(answer: Answer) -> str:
     """Say what a response was: its status, and the API's own error where it gave one."""
-    text = f"status {response.status_code}"
+    text = f"status {answer.status}"
     try:
-        detail = msgspec.json.decode(response.content, type=_ErrorEnvelope).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        detail = msgspec.json.decode(answer.body, type=_ErrorEnvelope).error
+    except UNDECODABLE:
         return text
-    words = clean(": ".join(word for word in (detail.type, detail.message) if word))
+    words = clean(": ".join(word for word in (detail.type, detail.message) if word))[:QUOTED_CHARACTERS]
     return f"{text}, {words}" if words else text
-
-
-def _root_cause(error: BaseException) -> str:
-    """Return the innermost cause of a connection error; requests and urllib3 wrap it several times."""
-    inner: BaseException | None = error
-    while inner is not None:
-        error = inner
-        inner = inner.__cause__ or inner.__context__
-    return type(error).__name__

@@ -6,6 +6,7 @@ case costs one pass of compiled code; only a body that does not fit is looked at
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -19,10 +20,11 @@ from tap_sequence.pages import Log, Page
 from tap_sequence.redact import clean
 from tap_sequence.timestamps import parse_timestamp
 
-_QUOTED_CHARACTERS = 200
+QUOTED_CHARACTERS = 200
+"""How much of a body or of the API's own words a message quotes."""
 
-# The last two: JSON nested too deeply, and a number too large even for a Decimal.
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
+"""What decoding JSON may raise; the last two for JSON nested too deeply, and for a number too large for a Decimal."""
 
 
 class _Pagination(msgspec.Struct):
@@ -37,6 +39,12 @@ class _Envelope(msgspec.Struct):
 
     items: list[msgspec.Raw]
     pagination: _Pagination
+
+
+class _Identified(msgspec.Struct):
+    """What a log is called by, whatever else is in it."""
+
+    id: str | None = None
 
 
 def type_from_schema(schema: Mapping[str, Any], name: str) -> Any:
@@ -111,7 +119,7 @@ class PageDecoder:
         try:
             envelope = self._decoder.decode(body)
             records, pagination = envelope.items, envelope.pagination
-        except _UNDECODABLE:
+        except UNDECODABLE:
             records, pagination = self._decode_carefully(body)
         return Page(
             logs=tuple(_to_log(record) for record in records),
@@ -124,8 +132,9 @@ class PageDecoder:
         """Decode a body with unknown fields in it, or say what is wrong with it."""
         try:
             envelope = msgspec.json.decode(body, type=_Envelope)
-            items = [msgspec.json.Decoder(float_hook=Decimal).decode(raw) for raw in envelope.items]
-        except _UNDECODABLE as error:
+            items = [_decode_item(raw, place) for place, raw in enumerate(envelope.items, 1)]
+        except UNDECODABLE as error:
+            _check_text(body)
             msg = f"the answer is not a page of activity logs ({clean(str(error))}); it begins with {quote(body)}"
             raise TransientRequestError(msg) from None
         return [self._convert(item) for item in items], envelope.pagination
@@ -140,35 +149,73 @@ class PageDecoder:
         try:
             return msgspec.convert(item, self._log_type)
         except msgspec.ValidationError as error:
-            log_id = item.get("id") if isinstance(item, dict) else None
-            msg = (
-                f"Log {_quote_value(log_id)} does not fit the schema: {error}. The run ends here, so that nothing is lost or "
-                "wrong: the last STATE stands before this log. See whether a newer version of this tap knows the "
-                "change, or report it to Sequence's support with the log's id."
-            )
-            raise RecordError(msg) from None
+            raise _misfit(_name(item), f"{error}") from None
 
 
 def quote(body: bytes) -> str:
     """Return the beginning of a body, cleaned, for a message."""
     # Cleaned before it is cut, so that no half of an e-mail address is left over.
-    return repr(clean(body[: 8 * _QUOTED_CHARACTERS].decode("utf-8", errors="replace"))[:_QUOTED_CHARACTERS])
+    return repr(clean(body[: 8 * QUOTED_CHARACTERS].decode("utf-8", errors="replace"))[:QUOTED_CHARACTERS])
 
 
 def _quote_value(value: Any) -> str:
-    return clean(repr(value))[:_QUOTED_CHARACTERS]
+    return clean(repr(value))[:QUOTED_CHARACTERS]
+
+
+def _decode_item(raw: msgspec.Raw, place: int) -> Any:
+    try:
+        return msgspec.json.Decoder(float_hook=Decimal).decode(raw)
+    except (msgspec.ValidationError, ArithmeticError):
+        raise _misfit(_name(raw, place), "a number in it has too many digits") from None
+    except RecursionError:
+        raise _misfit(_name(raw, place), "it is nested too deeply") from None
+
+
+def _check_text(body: bytes) -> None:
+    r"""Look for what is JSON, but no text: half a surrogate pair (`"\ud800"`), which UTF-8 cannot hold.
+
+    Raises:
+        RecordError: A log has one in it. No other try would bring anything else.
+    """
+    try:
+        # The standard library takes them. Numbers are of no interest here, and may be of any size.
+        page = json.loads(body, parse_int=str, parse_float=str)
+        items = page["items"]
+        msgspec.convert(page["pagination"], dict)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return
+    for place, item in enumerate(items if isinstance(items, list) else [], 1):
+        try:
+            msgspec.json.encode(item)
+        except UnicodeEncodeError:
+            raise _misfit(_name(item, place), "a text in it has half a surrogate pair") from None
+
+
+def _name(item: Any, place: int | None = None) -> str:
+    """Return how to call a log in a message: by its id, or its place on the page, from 1."""
+    if isinstance(item, msgspec.Raw):
+        try:
+            item = msgspec.json.decode(item, type=_Identified)
+        except UNDECODABLE:
+            item = None
+    log_id = item.get("id") if isinstance(item, dict) else getattr(item, "id", None)
+    return _quote_value(log_id) if log_id is not None or place is None else f"number {place} of the page"
+
+
+def _misfit(name: str, problem: str) -> RecordError:
+    return RecordError(
+        f"Log {name} does not fit the schema: {problem}. The run ends here, so that nothing is lost or wrong: the last "
+        "STATE stands before this log. See whether a newer version of this tap knows the change, or report it to "
+        "Sequence's support with the log's id."
+    )
 
 
 def _to_log(record: Any) -> Log:
     try:
         created_at = parse_timestamp(record.createdAt)
-    except ValueError:
-        msg = (
-            f"Log {_quote_value(record.id)} does not fit the schema: createdAt is {_quote_value(record.createdAt)}, which "
-            "is not a time. The "
-            "run ends here; the last STATE stands before this log. Report it to Sequence's support with the log's id."
-        )
-        raise RecordError(msg) from None
+    except (ValueError, OverflowError):
+        problem = f"createdAt is {_quote_value(record.createdAt)}, which is not a time"
+        raise _misfit(_quote_value(record.id), problem) from None
     return Log(record.id, created_at, record.createdAt, record)
 
 

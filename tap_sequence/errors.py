@@ -31,11 +31,25 @@ class TransientRequestError(RequestError):
 
     Attributes:
         retry_after: Seconds that the API asked to wait, if it did.
+        is_refusal: Whether there were too many requests (429).
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, is_refusal: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.is_refusal = is_refusal
+
+
+class UnanswerableError(RequestError):
+    """A request that no try will get answered: its address, proxy or certificates are wrong.
+
+    Attributes:
+        advice: What to do, as a sentence.
+    """
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class BadRequestError(RequestError):
