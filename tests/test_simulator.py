@@ -346,6 +346,7 @@ def is_json(response: requests.Response) -> bool:
 ERRORS: dict[str, tuple[type[Exception], ...]] = {
     "reset": (requests.ConnectionError,),
     "reset-midway": (requests.ConnectionError, requests.exceptions.ChunkedEncodingError),
+    "bad-gzip": (requests.exceptions.ContentDecodingError,),
     "cut": (requests.exceptions.ChunkedEncodingError,),
 }
 ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
@@ -356,7 +357,14 @@ ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
     "slow:0.1": lambda r: r.ok and r.elapsed.total_seconds() >= 0.1,
     "html": lambda r: r.ok and r.headers["Content-Type"] == "text/html" and "<html>" in r.text,
     "half-json": lambda r: r.ok and r.text.startswith("{") and not is_json(r),
-    "bad-gzip": lambda r: r.ok and r.headers["Content-Encoding"] == "gzip" and not is_json(r),
+    "short-gzip": lambda r: r.ok and r.headers["Content-Encoding"] == "gzip" and not is_json(r),
+    "huge:3": lambda r: len(r.content) > 3 << 20 > int(r.headers["Content-Length"]) and is_json(r),
+    "drip:0.0001": lambda r: is_json(r) and r.elapsed.total_seconds() < 0.1,
+    "drip-head:0.001": lambda r: is_json(r) and r.elapsed.total_seconds() > 0.1,
+    "error:418:No: tea": lambda r: (r.status_code, r.json()["error"]["message"]) == (418, "No: tea"),
+    "surrogate": lambda r: r.json()["items"][-1]["activityLogItems"][0]["metadata"] == ["\ud800"],
+    "endless-number": lambda r: "[1e9999999999999999999]" in r.text and is_json(r),
+    "deep": lambda r: "[" * 100_000 in r.text,
     "list": lambda r: r.ok and isinstance(r.json(), list) and len(r.json()) == 3,
     "null-items": lambda r: r.ok and r.json()["items"] is None,
     "empty-pagination": lambda r: r.ok and r.json()["pagination"] == {},
@@ -397,7 +405,7 @@ def test_a_fault_does_what_it_is_named_for_and_strikes_no_other_request(
 
 def test_a_fault_of_a_page_leaves_alone_what_has_nothing_to_change(simulate: Simulate) -> None:
     simulator = simulate()
-    for fault in ("list", "no-after", "no-id", "null-created-at", "wrong-type", "unknown-field"):
+    for fault in ("list", "no-after", "no-id", "null-created-at", "wrong-type", "unknown-field", "surrogate"):
         simulator.api.options = Options(faults=[Fault.parse(f"1-={fault}")])
         assert get(simulator).json() in ([], {"items": [], "pagination": {"totalResultSize": 0}})
         assert get(simulator, "/nobody").json()["error"]["type"] == "NotFound"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import dataclasses
 import email.utils
 import hmac
 import math
@@ -190,13 +191,10 @@ class SimulatedApi:
         for fault in options.faults:
             if fault.strikes(number):
                 response = fault.apply(response)
-        response = Response(
-            response.status,
-            response.body,
-            {"Sequence-Version": VERSION, **response.headers},
-            response.delay + delay,
-            response.cut_at,
-            response.reset,
+        response = dataclasses.replace(
+            response,
+            headers={"Sequence-Version": VERSION, **response.headers},
+            delay=response.delay + delay,
         )
         with self._lock:
             self._counters.requests.append(ReceivedRequest(path, query, headers, response.status))

@@ -30,6 +30,8 @@ class Response:
         delay: Seconds to wait before it is sent.
         cut_at: Bytes of the body to send before the connection is closed; None sends all.
         reset: Whether the connection is reset rather than closed where it is cut.
+        drip: Seconds between one byte of the body and the next; 0 sends it at once.
+        drip_head: The same for the head.
     """
 
     status: int
@@ -38,6 +40,8 @@ class Response:
     delay: float = 0.0
     cut_at: int | None = None
     reset: bool = False
+    drip: float = 0.0
+    drip_head: float = 0.0
 
 
 def error_response(status: int, error_type: str, message: str, **headers: str) -> Response:
@@ -62,6 +66,35 @@ def _change(change: Callable[[Any], Any]) -> Callable[[Response, str], Response]
     return fault
 
 
+def _change_text(placeholder: str, text: bytes) -> Callable[[Response, str], Response]:
+    """Return a fault that puts text into the last log's metadata that no JSON encoder would write."""
+
+    def fault(response: Response, _: str) -> Response:
+        changed = _change(
+            lambda page: page["items"][-1]["activityLogItems"][0].update(metadata=[placeholder])
+        )
+        response = changed(response, "")
+        return dataclasses.replace(response, body=response.body.replace(f'"{placeholder}"'.encode(), text))
+
+    return fault
+
+
+def _compressed(response: Response, body: bytes) -> Response:
+    return dataclasses.replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
+
+
+def _garble(body: bytes) -> bytes:
+    """Compress, and break the stream behind its header."""
+    compressed = gzip.compress(body)
+    return compressed[:10] + bytes(byte ^ 0xFF for byte in compressed[10:])
+
+
+def _error(_response: Response, argument: str) -> Response:
+    """The API's error envelope with a status and a message (`STATUS:MESSAGE`)."""
+    status, _, message = argument.partition(":")
+    return error_response(int(status), "SimulatedFault", message)
+
+
 def _too_many(_: Response, argument: str) -> Response:
     """429, with `Retry-After` in seconds, as a date (`date:SECONDS`), or without one."""
     headers = {}
@@ -82,11 +115,15 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
         response, cut_at=len(response.body) // 2, reset=True
     ),
     "cut": lambda response, _: dataclasses.replace(response, cut_at=len(response.body) // 2),
-    "bad-gzip": lambda response, _: dataclasses.replace(
-        response,
-        body=gzip.compress(response.body)[:-20],
-        headers={**response.headers, "Content-Encoding": "gzip"},
+    "bad-gzip": lambda response, _: _compressed(response, _garble(response.body)),
+    "short-gzip": lambda response, _: _compressed(response, gzip.compress(response.body)[:-20]),
+    # So many MiB of white space, which compress to next to nothing.
+    "huge": lambda response, mebibytes: _compressed(
+        response, gzip.compress(b" " * (int(mebibytes) << 20) + response.body, compresslevel=1)
     ),
+    "drip": lambda response, seconds: dataclasses.replace(response, drip=float(seconds)),
+    "drip-head": lambda response, seconds: dataclasses.replace(response, drip_head=float(seconds)),
+    "error": _error,
     "html": lambda _, __: Response(HTTPStatus.OK, HTML, {"Content-Type": "text/html"}),
     "half-json": lambda response, _: dataclasses.replace(
         response, body=response.body[: len(response.body) // 2]
@@ -100,6 +137,9 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
     "no-id": _change(lambda page: page["items"][-1].pop("id") and None),
     "null-created-at": _change(lambda page: page["items"][-1].update(createdAt=None)),
     "wrong-type": _change(lambda page: page["items"][-1]["activityLogItems"][0].update(verb=7)),
+    "surrogate": _change_text("surrogate", rb'"\ud800"'),
+    "endless-number": _change_text("endless number", b"1e9999999999999999999"),
+    "deep": _change_text("deep", b"[" * 100_000 + b"]" * 100_000),
     "unknown-field": _change(lambda page: page["items"][0].update(brandNew={"a": 1})),
     "after": lambda response, cursor: _change(lambda page: page["pagination"].update(after=cursor))(
         response, ""

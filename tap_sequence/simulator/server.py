@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
 import threading
@@ -98,6 +99,22 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of clients that hang up: tests and users do it all the time."""
 
 
+class _Dripping(io.BytesIO):
+    """A file that passes on one byte at a time, with a pause behind each."""
+
+    def __init__(self, file: io.BufferedIOBase, seconds: float) -> None:
+        super().__init__()
+        self._file = file
+        self._seconds = seconds
+
+    def write(self, data: Any) -> int:
+        for byte in bytes(data):
+            self._file.write(bytes([byte]))
+            self._file.flush()
+            time.sleep(self._seconds)
+        return len(data)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "SequenceSimulator"
@@ -135,8 +152,13 @@ class _Handler(BaseHTTPRequestHandler):
                 if value:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.body)))
+            wfile = self.wfile
+            # http.server keeps the head to itself until end_headers.
+            self.wfile = _Dripping(wfile, response.drip_head) if response.drip_head else wfile
             self.end_headers()
+            self.wfile = _Dripping(wfile, response.drip) if response.drip else wfile
             self.wfile.write(response.body[: response.cut_at])
+            self.wfile = wfile
             self.wfile.flush()
         if response.cut_at is not None:
             self.close_connection = True
