@@ -1,13 +1,116 @@
-"""Makes text from outside fit for a message: no actor's e-mail address, nothing that moves a terminal's cursor."""
+"""Keeps secrets and people's addresses out of what is logged.
+
+Text from outside goes through `clean` before it becomes part of a message. Behind that stands CleaningFormatter, which
+every line passes that any library writes: whatever slipped in is taken out there.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
+import logging
 import re
+import sys
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, quote_plus
 
-_EMAIL = re.compile(r"[^\s\"'<>@,;:(){}\[\]]+@[^\s\"'<>@,;:(){}\[\]]+")
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+# What an address is made of, in prose, JSON, URLs and tracebacks alike; and an @ however it is escaped.
+_WORD = r"[^\s\"'<>@,;:(){}\[\]]"
+_AT = r"(?:@|%40|%2540|\\+u0040|\\+x40|&#64;|&#x40;)"
+_QUOTED = r"\\?\"[^\"\n]{1,80}\""
+# An address begins where a word begins, so that a long text without one is gone through once only.
+_EMAIL = re.compile(rf"(?:{_QUOTED}|(?<!{_WORD}){_WORD}+?){_AT}{_WORD}+", re.IGNORECASE)
+
+_SHORTEST_FOUND_ANYWHERE = 4
 
 
 def clean(text: str) -> str:
     """Return `text` on one line, printable, with e-mail addresses taken out."""
     printable = "".join(character if character.isprintable() else " " for character in text)
-    return _EMAIL.sub("<e-mail>", printable)
+    return without_emails(printable)
+
+
+def without_emails(text: str) -> str:
+    """Return `text` with e-mail addresses taken out."""
+    return _EMAIL.sub("<e-mail>", text)
+
+
+class SecretMask:
+    """Takes secrets out of text, however they are written: as they are, escaped, or as a Basic authorization."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secrets: Mapping[str, str]) -> None:
+        """Hide these values from now on.
+
+        Args:
+            secrets: Values by the setting that they belong to, whose name stands in their place.
+        """
+        for setting, value in secrets.items():
+            for form in _forms(value):
+                self._names.setdefault(form, f"<{setting}>")
+        if {"client_id", "client_secret"} <= secrets.keys():
+            pair = f"{secrets['client_id']}:{secrets['client_secret']}".encode()
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                for form in _forms(encode(pair).decode()):
+                    self._names.setdefault(form, "<Authorization>")
+        # The longest first: one secret may be part of another.
+        forms = sorted((form for form in self._names if form), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_pattern_of, forms))) if forms else None
+
+    def apply(self, text: str) -> str:
+        """Return `text` without the secrets."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda match: self._names[match[0]], text)
+
+
+def _forms(value: str) -> Iterable[str]:
+    """Return the ways in which a value is written in logs, JSON, tracebacks and URLs."""
+    forms = [value, value.strip(), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
+    return {*forms, repr(value)[1:-1], quote(value), quote(value, safe=""), quote_plus(value)}
+
+
+def _pattern_of(form: str) -> str:
+    if len(form) >= _SHORTEST_FOUND_ANYWHERE:
+        return re.escape(form)
+    # So short a text is part of every other word. It is taken out only where it stands as a value.
+    return rf"(?<=[\"'=:]){re.escape(form)}(?=[\"'&]|$)"
+
+
+class CleaningFormatter(logging.Formatter):
+    """Lets another formatter do its work, and takes secrets and e-mail addresses out of what comes of it.
+
+    Args:
+        inner: The formatter whose output is cleaned, tracebacks included.
+        mask: The secrets to take out.
+    """
+
+    def __init__(self, inner: logging.Formatter, mask: SecretMask) -> None:
+        super().__init__()
+        self._inner = inner
+        self._mask = mask
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return without_emails(self._mask.apply(self._inner.format(record)))
+
+
+MASK = SecretMask()
+"""The secrets of this process. They are never forgotten: a late line is as much to be kept from them as an early one."""
+
+
+def clean_all_handlers() -> None:
+    """Make every handler of every logger write cleaned lines only, whoever set it up."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
+            if not isinstance(handler.formatter, CleaningFormatter):
+                handler.setFormatter(CleaningFormatter(handler.formatter or logging.Formatter(), MASK))
