@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import click
+from singer_sdk import mapper
 from singer_sdk.about import AboutInfo, TextFormatter
+from singer_sdk.exceptions import MappingError
 from singer_sdk.plugin_base import SingerCommand
 
 from tap_sequence.errors import InputFileError, TapSequenceError
+from tap_sequence.redact import clean_all_handlers
 from tap_sequence.stopping import StoppedError
 
 if TYPE_CHECKING:
@@ -26,6 +31,11 @@ else:
     from typing_extensions import override
 
 ABOUT_FORMAT = "text-with-descriptions"
+_TEST_HELP = (
+    "Use --test to ask the API for one log and say whether that worked. Use --test=schema to write the SCHEMA messages "
+    "alone."
+)
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 class TapCommand(SingerCommand):
@@ -45,6 +55,9 @@ class TapCommand(SingerCommand):
             logger=tap_class.logger,
         )
         result.tap_class = tap_class
+        for param in result.params:
+            if param.name == "test" and isinstance(param, click.Option):
+                param.help = _TEST_HELP
         return result
 
     @override
@@ -61,13 +74,17 @@ class TapCommand(SingerCommand):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # The target has gone. What Python still holds for it has nowhere to go either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The target has gone.
+            _forget_output()
             self.logger.info("Standard output was closed by the target; stopping.")
             ctx.exit(1)
 
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        clean_all_handlers()
+        if sys.stdout is None:
+            # Closed from the start. A file that cannot be written to makes each write fail, and keeps the place.
+            sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
         try:
             return super().main(*args, **kwargs)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -80,16 +97,47 @@ class TapCommand(SingerCommand):
             sys.exit(stopped.exit_status)
         except TapSequenceError as error:
             self._fail(str(error), error)
+        except OSError as error:
+            self._fail(_output_problem(error) or _defect(error), error)
+        except RecursionError as error:
+            self._fail("A log is nested too deeply to be written; the last STATE stands before it.", error)
         except Exception as error:  # noqa: BLE001  # the edge: whatever it was, one line
-            self._fail(
-                f"Unexpected {type(error).__name__}: {error}. This is a defect of the tap; please report it.",
-                error,
-            )
+            self._fail(_stream_map_problem(error) or _defect(error), error)
 
     def _fail(self, message: str, error: Exception) -> NoReturn:
         debug = self.logger.isEnabledFor(logging.DEBUG)
         self.logger.error(" ".join(message.split()), exc_info=error if debug else None)
         sys.exit(1)
+
+
+def _output_problem(error: OSError) -> str | None:
+    """Say what is wrong with standard output, where that is what failed. The tap writes to nothing else."""
+    if error.errno not in _WRITE_ERRORS:
+        return None
+    _forget_output()
+    reason = "it is closed" if error.errno == errno.EBADF else error.strerror
+    return (
+        f"Standard output cannot be written to: {reason}. See where it leads to; then run again with the last STATE "
+        "that was written whole."
+    )
+
+
+def _stream_map_problem(error: Exception) -> str | None:
+    """Say that a stream map is wrong, where that is what failed."""
+    files = {Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)}
+    if not isinstance(error, MappingError) and Path(mapper.__file__) not in files:
+        return None
+    reason = f"{type(error).__name__}: {error}".rstrip(".")
+    return f"stream_maps cannot be applied: {reason}. Look at stream_maps in the settings."
+
+
+def _defect(error: Exception) -> str:
+    return f"Unexpected {type(error).__name__}: {error}. This is a defect of the tap; please report it."
+
+
+def _forget_output() -> None:
+    """Let what Python still holds for standard output go nowhere: it could not be written at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class SettingsFormatter(TextFormatter, format_name=ABOUT_FORMAT):
@@ -116,15 +164,32 @@ def read_json_object(text: str, source: str) -> dict[str, Any]:
         msg = f"{source} is empty; leave it out, or give it a JSON object."
         raise InputFileError(msg)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_Constant, object_pairs_hook=_without_constants)
     except ValueError as error:
         # The decoder's own message has no part of the text in it.
         msg = f"{source} is not JSON: {error}."
+        raise InputFileError(msg) from None
+    except RecursionError:
+        msg = f"{source} is nested too deeply."
         raise InputFileError(msg) from None
     if not isinstance(value, dict):
         msg = f"{source} takes a JSON object, not a {type(value).__name__}."
         raise InputFileError(msg)
     return value
+
+
+class _Constant(str):
+    """NaN or an infinity: Python's reader takes them, the SDK's does not, and JSON does not know them."""
+
+    __slots__ = ()
+
+
+def _without_constants(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, value in pairs:
+        if isinstance(value, _Constant):
+            msg = f"{name} is {value}, which is no JSON number"
+            raise ValueError(msg)  # noqa: TRY004  # as the decoder does
+    return dict(pairs)
 
 
 def check_config_file(path: str) -> None:

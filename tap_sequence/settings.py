@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import ipaddress
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import requests
 from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
 
@@ -211,15 +213,38 @@ def fill_defaults(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
                 config[name] = definition["default"]
 
 
-def find_environment_problems(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
-    """Yield which environment variables do not hold the whole number that their setting takes."""
-    for name, definition in CONFIG_JSONSCHEMA["properties"].items():
+def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that must never be shown, by the names of their settings."""
+    return {
+        name: config[name]
+        for name, definition in CONFIG_JSONSCHEMA["properties"].items()
+        if definition.get("secret") and isinstance(config.get(name), str)
+    }
+
+
+def find_environment_problems(
+    environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield which environment variables hold no whole number, or no JSON, where their setting takes it.
+
+    Args:
+        environment: The environment variables.
+        prefix: What the names of those begin with that are settings.
+        schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+    """
+    for name, definition in schema["properties"].items():
         variable = prefix + name.upper()
-        if "integer" in definition["type"] and variable in environment:
-            try:
+        if variable not in environment:
+            continue
+        kinds = definition.get("type", [])
+        try:
+            if "integer" in kinds:
                 int(environment[variable])
-            except ValueError:
-                yield f"{name} (from {variable}) is {environment[variable]!r}; it takes {_takes(definition)}"
+            elif "object" in kinds:
+                json.loads(environment[variable])
+        except ValueError:
+            takes = "a JSON object" if "object" in kinds else _takes(definition)
+            yield f"{name} (from {variable}) is {environment[variable]!r}; it takes {takes}"
 
 
 def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
@@ -303,8 +328,11 @@ def _api_url_problem(url: Any) -> str | None:
         parts = urlsplit(url)
         loopback = is_loopback(parts.hostname)
         _ = parts.port
+        # The two ways in which the host will be encoded to be looked up.
+        requests.Request("GET", url).prepare()
+        (parts.hostname or "").encode("idna")
     except (ValueError, AttributeError, TypeError):
-        return "is not a URL"
+        return "is not a URL with a possible host and port"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return "takes a URL that starts with https://"
     if parts.scheme == "http" and not loopback:
@@ -356,8 +384,10 @@ def _takes(definition: Mapping[str, Any]) -> str:
     if kind in {"integer", "number"}:
         noun = "a whole number" if kind == "integer" else "a number"
         low, high = definition.get("minimum"), definition.get("maximum")
-        if low is None:
-            return f"{noun} above {definition.get('exclusiveMinimum')}, up to {high}"
+        if "exclusiveMinimum" in definition:
+            return f"{noun} above {definition['exclusiveMinimum']}, up to {high}"
+        if low is None or high is None:
+            return noun
         return f"{noun} from {low} to {high}"
     if definition.get("pattern") == _HEADER_PATTERN:
         return f"a text of {_HEADER_TEXT}"

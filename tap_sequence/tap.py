@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.privacy import ActorEmail
+from tap_sequence.redact import MASK, clean_all_handlers
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import (
     API_URLS,
@@ -34,6 +36,7 @@ from tap_sequence.settings import (
     fill_defaults,
     find_environment_problems,
     find_problems,
+    find_secrets,
     find_settings_without_effect,
     find_unknown_variables,
     parse_numbers,
@@ -51,6 +54,10 @@ if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
+
+
+CONNECTION_TEST_SECONDS = 15.0
+"""How long `--test` waits for an answer, and how long it retries: someone is looking at it."""
 
 
 class SequenceTap(Tap):
@@ -88,7 +95,9 @@ class SequenceTap(Tap):
         except ValueError:
             # The SDK's reading of the environment fails without saying which variable it was.
             problems = (
-                list(find_environment_problems(os.environ, self._env_var_prefix)) if parse_env_config else []
+                list(find_environment_problems(os.environ, self._env_var_prefix, self.config_jsonschema))
+                if parse_env_config
+                else []
             )
             if not problems:
                 raise
@@ -134,10 +143,19 @@ class SequenceTap(Tap):
     @cached_property
     def client(self) -> SequenceClient:
         """The client that all streams share."""
+        return self._new_client()
+
+    def _new_client(self, *, patience: float = math.inf) -> SequenceClient:
+        """Return a client that tries, and retries, for no longer than so many seconds."""
+        settings = dataclasses.replace(
+            self.settings,
+            request_timeout_seconds=min(self.settings.request_timeout_seconds, patience),
+            retry_budget_seconds=min(self.settings.retry_budget_seconds, patience),
+        )
         return SequenceClient(
             base_url=self.base_url,
             credentials=self._credentials,
-            settings=self.settings,
+            settings=settings,
             decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, self.logger),
             logger=self.logger,
         )
@@ -152,6 +170,8 @@ class SequenceTap(Tap):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
+        clean_all_handlers()
+        MASK.add(find_secrets(self._config))
         fill_defaults(self._config, schema)
         parse_numbers(self._config)
         problems = list(find_problems(self._config, schema))
@@ -229,7 +249,8 @@ class SequenceTap(Tap):
             TapSequenceError: It did not; the text says what to do.
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
-        page = call_with_ticks(lambda: self.client.fetch(request, limit=1), self.stop_signals)
+        client = self._new_client(patience=CONNECTION_TEST_SECONDS)
+        page = call_with_ticks(lambda: client.fetch(request, limit=1), self.stop_signals)
         newest = (
             f"the newest log is from {page.logs[0].created_at_text}" if page.logs else "there is no log yet"
         )
