@@ -74,19 +74,21 @@ class TapCommand(SingerCommand):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # The target has gone.
-            _forget_output()
-            self.logger.info("Standard output was closed by the target; stopping.")
-            ctx.exit(1)
+            self._stop_for_target()
 
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
         clean_all_handlers()
         if sys.stdout is None:
             # Closed from the start. A file that cannot be written to makes each write fail, and keeps the place.
-            sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+            sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
         try:
-            return super().main(*args, **kwargs)
+            try:
+                return super().main(*args, **kwargs)
+            except SystemExit:
+                # What is written at exit alone could no longer be told of.
+                sys.stdout.flush()
+                raise
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # Only where a caller asked for it: in standalone mode click has dealt with them.
         except StoppedError as stopped:
@@ -97,12 +99,19 @@ class TapCommand(SingerCommand):
             sys.exit(stopped.exit_status)
         except TapSequenceError as error:
             self._fail(str(error), error)
+        except BrokenPipeError:
+            self._stop_for_target()
         except OSError as error:
             self._fail(_output_problem(error) or _defect(error), error)
         except RecursionError as error:
             self._fail("A log is nested too deeply to be written; the last STATE stands before it.", error)
         except Exception as error:  # noqa: BLE001  # the edge: whatever it was, one line
             self._fail(_stream_map_problem(error) or _defect(error), error)
+
+    def _stop_for_target(self) -> NoReturn:
+        _forget_output()
+        self.logger.info("Standard output was closed by the target; stopping.")
+        sys.exit(1)
 
     def _fail(self, message: str, error: Exception) -> NoReturn:
         debug = self.logger.isEnabledFor(logging.DEBUG)

@@ -328,11 +328,8 @@ def _api_url_problem(url: Any) -> str | None:
         parts = urlsplit(url)
         loopback = is_loopback(parts.hostname)
         _ = parts.port
-        # The two ways in which the host will be encoded to be looked up.
-        requests.Request("GET", url).prepare()
-        (parts.hostname or "").encode("idna")
     except (ValueError, AttributeError, TypeError):
-        return "is not a URL with a possible host and port"
+        return "is not a URL"
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return "takes a URL that starts with https://"
     if parts.scheme == "http" and not loopback:
@@ -341,7 +338,17 @@ def _api_url_problem(url: Any) -> str | None:
         return "takes no credentials; they belong in client_id and client_secret"
     if parts.query or parts.fragment:
         return "takes no query and no fragment"
-    return None
+    return None if _is_possible_host(parts.hostname) else f"names a host that cannot be: {parts.hostname}"
+
+
+def _is_possible_host(host: str) -> bool:
+    """Whether a host can be encoded to be looked up, in the two ways in which it will be."""
+    try:
+        requests.Request("GET", f"https://[{host}]" if ":" in host else f"https://{host}").prepare()
+        host.encode("idna")
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str | None) -> bool:

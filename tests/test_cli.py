@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({**CREDENTIALS, "api_url": "eu.sequencehq.com"}, "api_url", "https://"),
     ({**CREDENTIALS, "api_url": "https://me:pw@eu.sequencehq.com"}, "api_url", "credentials"),
     ({**CREDENTIALS, "api_url": "http://[::1"}, "api_url", "not a URL"),
+    ({**CREDENTIALS, "api_url": "https://127.0.0.1:99999"}, "api_url", "not a URL"),
+    ({**CREDENTIALS, "api_url": "https://a..b"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": "https://ex ample.com"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": "https://\N{SNOWMAN}.invalid"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": f"https://{'a' * 64}.com"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "page_size": float("nan")}, "page_size", "NaN"),
+    ({**CREDENTIALS, "flattening_max_depth": float("inf")}, "flattening_max_depth", "Infinity"),
     ({**CREDENTIALS, "user_agent": "me\r\nX-Header: yes"}, "user_agent", "ASCII"),
     ({**CREDENTIALS, "api_version": ""}, "api_version", "ASCII"),
     ({**CREDENTIALS, "actor_email": "Hash"}, "actor_email", "keep, hash, drop"),
@@ -99,7 +107,12 @@ def test_bad_settings_end_a_process_with_status_1_and_all_are_named_in_one_line(
 
 
 def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None:
-    for name, value in (("PAGE_SIZE", "many"), ("RETRY_BUDGET_SECONDS", "long")):
+    for name, value in (
+        ("PAGE_SIZE", "many"),
+        ("RETRY_BUDGET_SECONDS", "long"),
+        ("FLATTENING_MAX_DEPTH", "abc"),
+        ("STREAM_MAPS", "{a"),
+    ):
         variables = {"TAP_SEQUENCE_CLIENT_ID": "an-id", "TAP_SEQUENCE_CLIENT_SECRET": SECRET}
         done = subprocess.run(
             [*TAP, "--config=ENV"],
@@ -143,7 +156,7 @@ def test_a_state_that_cannot_be_understood_is_an_error_and_nothing_is_emitted(
     _assert_one_line(captured.err, words)
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", None])
+@pytest.mark.parametrize("content", ["no json", "[]", '{"a": ' + "[" * 100_000, None])
 def test_a_config_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "mine.json"
     if content is not None:
@@ -259,3 +272,66 @@ def test_standard_output_closed_by_the_target_ends_quietly(simulate: Simulate, t
     assert "BrokenPipe" not in stderr
     assert "closed by the target" in stderr
     assert "ERROR" not in stderr
+
+
+def _run_with_output(folder: Path, output: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo with standard output as a shell would be told."""
+    command = [*TAP, *command_arguments(folder, {"environment": "demo"}), *arguments]
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {output}', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+@pytest.mark.parametrize("arguments", [[], ["--discover"], ["--about"], ["--help"]])
+@pytest.mark.parametrize(("output", "words"), [(">&-", "closed"), (">/dev/full", "No space left")])
+def test_output_that_cannot_be_written_ends_in_one_line(
+    tmp_path: Path, arguments: list[str], output: str, words: str
+) -> None:
+    done = _run_with_output(tmp_path, output, *arguments)
+    assert done.returncode == 1
+    _assert_one_line(done.stderr, "Standard output cannot be written to", words)
+    assert "Unexpected" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_test_needs_no_standard_output(tmp_path: Path) -> None:
+    done = _run_with_output(tmp_path, ">&-", "--test")
+    assert (done.returncode, "Connected to" in done.stderr) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("1/0", "division by zero"),
+        ("syntax (", "syntax"),
+        ("int(activityLogItems[0]['activityLogActor']['email'])", "<e-mail>"),
+    ],
+)
+def test_a_stream_map_that_fails_is_told_without_the_values_that_it_met(
+    simulate: Simulate, tmp_path: Path, expression: str, words: str
+) -> None:
+    config = config_for(simulate(50), stream_maps={"activity_logs": {"x": expression}})
+    run = run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"})
+    assert run.status == 1
+    (error,) = run.errors
+    assert error.startswith("stream_maps cannot be applied")
+    assert words in error
+    assert "@example" not in run.stderr
+
+
+def test_test_gives_up_soon_on_a_host_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tap_sequence.tap.CONNECTION_TEST_SECONDS", 1.0)
+    config = {**CREDENTIALS, "api_url": "http://127.0.0.1:1"}
+    began = time.monotonic()
+    run = _run_cli(tmp_path, config, "--test")
+    assert time.monotonic() - began < 5
+    assert run.value.code == 1
+    _assert_one_line(capfd.readouterr().err, "Connection refused", "Gave up after", "tries")
