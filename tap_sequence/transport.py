@@ -8,6 +8,7 @@ from __future__ import annotations
 import email.utils
 import math
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,11 @@ from requests.auth import HTTPBasicAuth
 from tap_sequence.errors import TransientRequestError, UnanswerableError
 from tap_sequence.settings import is_loopback
 from tap_sequence.timestamps import MICROSECONDS
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
 
 MAX_BODY_BYTES = 64 * 2**20
 """Largest body to take, in bytes once decompressed. A full page of logs is some hundred kilobytes."""
@@ -133,7 +139,7 @@ class Transport:
             self._idle.get().close()
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = self._trusts_environment
         session.auth = self._auth
         session.headers.update(self._headers)
@@ -165,6 +171,9 @@ class Transport:
         """Say whether a failure may pass, and what it is in words; never with a URL, which may hold a password."""
         host = urlsplit(url).hostname
         root = _root_cause(error)
+        if isinstance(root, ssl.SSLError) and root.library == "X509":
+            # A bundle that holds no certificates comes to light only here, as a connection that failed.
+            error = root
         for kind, what, advice in _FAILURES:
             if isinstance(error, kind) or isinstance(root, kind):
                 message = what.format(host=host, timeout=f"{self._timeout:g}", cause=_words(root))
@@ -176,7 +185,7 @@ class Transport:
 
 _CERTIFICATES = "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
 
-_FAILURES: tuple[tuple[type[Exception], str, str | None], ...] = (
+_FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str | None], ...] = (
     # A certificate does not get better by asking again.
     (
         ssl.SSLCertVerificationError,
@@ -201,11 +210,20 @@ _FAILURES: tuple[tuple[type[Exception], str, str | None], ...] = (
     (requests.exceptions.ConnectionError, "the connection to {host} failed or was cut ({cause})", None),
     (requests.exceptions.ContentDecodingError, "the answer's compression is broken", None),
     (requests.exceptions.RequestException, "the connection to {host} was cut ({cause})", None),
+    ((urllib3.exceptions.HTTPError, ValueError), "the answer is no HTTP that can be read ({cause})", None),
     # requests tells a missing bundle of authorities by an error that is none of its own.
     (OSError, "the certificates to trust cannot be read", f"Look at the file that {_CERTIFICATES} names."),
 )
 """Failures without an answer, each with what it is in words, and what to do where no other try will help. The first that
 fits counts."""
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone: requests looks where they lead to even if told not to follow them."""
+
+    @override
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def parse_http_date(text: str) -> float | None:
@@ -227,7 +245,7 @@ def _read_body(response: requests.Response, is_abandoned: threading.Event) -> tu
         for chunk in response.iter_content(_CHUNK_BYTES):
             body += chunk
             if len(body) > limit or is_abandoned.is_set():
-                return bytes(body[:limit]), True
+                return bytes(memoryview(body)[:limit]), True
     except requests.exceptions.RequestException:
         # An error is one by its status; its body only explains it.
         if is_page:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import logging
+import shutil
+import ssl
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tap_sequence.client import SequenceClient
+from tap_sequence.answers import ACTIONS, Action, Shape, action_for
+from tap_sequence.client import SequenceClient, _describe, _origin
 from tap_sequence.decoding import PageDecoder
-from tap_sequence.errors import RequestError
+from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
 from tap_sequence.timestamps import MICROSECONDS
+from tap_sequence.transport import Answer
 from tests.harness import config_for
 
 Simulate = Callable[..., Simulator]
@@ -25,15 +35,34 @@ Simulate = Callable[..., Simulator]
 LOGGER = logging.getLogger("tests")
 FIRST = PageRequest(SortOrder.ASCENDING, None, 1)
 DAY = 86_400.0
+BASIC = "Basic " + base64.b64encode(":".join(DEMO_CREDENTIALS).encode()).decode()
+
+
+class Clock:
+    """Stands still unless it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def never(seconds: float) -> None:
+    pytest.fail(f"waited for {seconds} seconds")
 
 
 def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
     """Return a client of a simulator; arguments that are no settings go to the client itself."""
-    names = {"now", "monotonic", "sleep"}
+    names = {"now", "monotonic", "sleep", "jitter"}
+    base_url = given.pop("base_url", simulator.base_url)
     config = config_for(simulator, **{name: value for name, value in given.items() if name not in names})
     fill_defaults(config, CONFIG_JSONSCHEMA)
     return SequenceClient(
-        base_url=simulator.base_url,
+        base_url=base_url,
         credentials=DEMO_CREDENTIALS,
         settings=Settings.from_config(config),
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER),
@@ -87,3 +116,392 @@ def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> No
         client.fetch(dataclasses.replace(FIRST, is_optional=True))
     assert client.requests_sent == 1
     assert client.fetch(FIRST).logs
+
+
+@pytest.mark.parametrize(
+    "fault", ["500", "502", "503", "504", "520", "error:206:part", "html", "half-json", "null-items", "list"]
+)
+def test_what_may_pass_is_tried_again(simulate: Simulate, fault: str) -> None:
+    waits: list[float] = []
+    client = client_for(
+        simulate(1, faults=[Fault.parse(f"1-4={fault}")]),
+        sleep=waits.append,
+        jitter=lambda: 0.25,
+        monotonic=lambda: 0.0,
+    )
+    assert client.fetch(FIRST).logs
+    assert waits == [0.75, 1.25, 2.25, 4.25]
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset-midway", "cut", "bad-gzip", "short-gzip", "no-pagination"])
+def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: str) -> None:
+    client = client_for(
+        simulate(1, faults=[Fault.parse(f"1-2={fault}")]), sleep=lambda _: None, monotonic=lambda: 0.0
+    )
+    assert client.fetch(FIRST).logs
+    assert client.requests_sent == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("401", "refused the credentials"),
+        ("403", "refused the credentials"),
+        ("404", "status 404, SimulatedFault: simulated status 404"),
+        ("405", "status 405"),
+        ("408", "status 408"),
+        ("304", "status 304"),
+        ("redirect:http://[::1/x", "no URL"),
+        ("redirect:https://me:pw@elsewhere.example/x?y=z", r"another host \(https://elsewhere.example\)"),
+        ("redirect:http://127.0.0.1:1/", "another host"),
+        ("redirect:", "more than 5 times"),
+        ("huge:65", "more than 64 MiB.*page_size"),
+    ],
+)
+def test_what_does_not_get_better_fails_at_once_saying_where(
+    simulate: Simulate, fault: str, words: str
+) -> None:
+    simulator = simulate(1, faults=[Fault.parse(f"1-={fault}")])
+    with pytest.raises(RequestError, match=words) as error:
+        client_for(simulator).fetch(FIRST)
+    assert "page 1 (ASC from the start)" in str(error.value)
+    assert "pw" not in str(error.value)
+    assert len(simulator.requests) == (6 if fault == "redirect:" else 1)
+
+
+def test_a_bad_request_is_left_to_the_walk(simulate: Simulate) -> None:
+    client = client_for(simulate(1))
+    with pytest.raises(
+        BadRequestError, match=r"after cursor nonsense.*BadRequest: after is not a valid cursor"
+    ):
+        client.fetch(PageRequest(SortOrder.ASCENDING, "nonsense", 3))
+
+
+@pytest.mark.parametrize("change", [str, str.upper, lambda url: url.replace("://", "://me:pw@")])
+def test_a_redirect_within_the_host_is_followed_however_the_host_is_written(
+    simulate: Simulate, change: Callable[[str], str]
+) -> None:
+    simulator = simulate(1)
+    host = simulator.base_url.replace("127.0.0.1", "localhost")
+    target = change(host.removesuffix("/api")) + "/api/activity-logs"
+    simulator.api.options = Options(faults=[Fault.parse(f"1=redirect:{target}")])
+    client = client_for(simulator, base_url=host)
+    assert client.fetch(FIRST).logs
+    assert {request.headers["authorization"] for request in simulator.requests} == {BASIC}
+
+
+def test_a_default_port_is_the_same_as_none() -> None:
+    same = ("https://h.example/", "https://H.example:443/x", "https://u:p@h.example/")
+    other = ("http://h.example/", "https://h.example:8443/", "https://h.example.org/")
+    assert len({_origin(urlsplit(url)) for url in same}) == 1
+    assert all(_origin(urlsplit(url)) != _origin(urlsplit(same[0])) for url in other)
+
+
+def test_every_row_of_the_table_is_reached_and_has_a_reason() -> None:
+    reached = {
+        next(row for row in ACTIONS if status in row.statuses and row.shape in {None, shape})
+        for status in range(100, 600)
+        for shape in Shape
+    }
+    assert reached == set(ACTIONS)
+    assert all(row.reason for row in ACTIONS)
+    assert action_for(999, Shape.PAGE) is Action.FAIL
+
+
+# Waiting
+
+
+def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> None:
+    waits: list[float] = []
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.advance(seconds)
+
+    faults = [
+        Fault.parse("1=429:7"),
+        Fault.parse("2=503"),
+        Fault.parse("3=429:date:30"),
+        Fault.parse("4=429:0"),
+    ]
+    client = client_for(
+        simulate(1, faults=faults),
+        sleep=sleep,
+        jitter=lambda: 0.0,
+        # A day off: the date counts by the API's clock.
+        now=lambda: time.time() - DAY,
+        monotonic=clock,
+    )
+    assert client.fetch(FIRST).logs
+    assert waits[:2] == [7.0, 1.0]
+    assert 29 <= waits[2] <= 31
+    # A Retry-After of nothing is no leave to hammer.
+    assert waits[3] == 4.0
+
+
+def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1-=429:601")]), sleep=never)
+    with pytest.raises(
+        RequestError, match=r"1 try in .*asks to wait 601 seconds, .*retry_budget_seconds \(600\)"
+    ):
+        client.fetch(FIRST)
+    # Nor does the next page wait for it.
+    with pytest.raises(RequestError, match=r"too many requests.*asks to wait 60[01] seconds"):
+        client.fetch(FIRST)
+    assert client.requests_sent == 1
+
+
+def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simulate: Simulate) -> None:
+    clock = Clock()
+    client = client_for(
+        simulate(1, faults=[Fault.parse("1-=500")]), sleep=clock.advance, monotonic=clock, jitter=lambda: 0.0
+    )
+    with pytest.raises(
+        RequestError, match=r"at page 1 .*status 500, SimulatedFault.*after 16 tries in 543.5 seconds"
+    ):
+        client.fetch(FIRST)
+
+
+def test_while_one_request_waits_for_retry_after_all_wait(simulate: Simulate) -> None:
+    simulator = simulate(1, faults=[Fault.parse("1=429:1")])
+    client = client_for(simulator)
+    began = time.monotonic()
+    times: list[float] = []
+
+    def fetch() -> None:
+        client.fetch(FIRST)
+        times.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    threads[0].start()
+    while not simulator.requests:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(simulator.requests) == 5
+    assert min(times) >= 1
+
+
+def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> None:
+    simulator = simulate(300, latency=(0.0, 0.01))
+    client = client_for(simulator)
+    results: list[int] = []
+
+    def fetch() -> None:
+        results.extend(len(client.fetch(FIRST).logs) for _ in range(20))
+
+    threads = [threading.Thread(target=fetch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [100] * 160
+    assert client.requests_sent == len(simulator.requests) == 160
+    assert client._transport._idle.qsize() <= 8
+    client.close()
+
+
+# Time and size
+
+
+@pytest.mark.parametrize("fault", ["drip:0.05", "drip-head:0.05", "slow:30"])
+def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, fault: str) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse(f"1={fault}")]), request_timeout_seconds=0.5)
+    began = time.monotonic()
+    assert client.fetch(FIRST).logs
+    assert 0.5 <= time.monotonic() - began < 4
+    assert client.requests_sent == 2
+
+
+def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=huge:400")]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="more than 64 MiB"):
+            client.fetch(FIRST)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert client.requests_sent == 1
+    # What was read, and a copy of it.
+    assert 64 * 2**20 < peak < 200 * 2**20
+
+
+def test_a_page_of_just_under_the_limit_is_read(simulate: Simulate) -> None:
+    assert client_for(simulate(5, faults=[Fault.parse("1=huge:63")])).fetch(FIRST).logs
+
+
+def test_a_long_error_page_is_not_read_to_its_end_and_its_status_counts(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=error:404:" + "x" * 2**21)]))
+    with pytest.raises(RequestError, match=r"Sequence refused page 1 .*: status 404\. Look at"):
+        client.fetch(FIRST)
+
+
+def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=401"), Fault.parse("1=cut")]))
+    with pytest.raises(RequestError, match=r"refused the credentials at page 1 .*: status 401\. Look at"):
+        client.fetch(FIRST)
+
+
+# Logs
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("surrogate", "half a surrogate pair"),
+        ("endless-number", "too many digits"),
+        ("no-id", "missing required field `id`"),
+        ("null-created-at", "createdAt"),
+        ("wrong-type", "verb"),
+    ],
+)
+def test_a_log_that_does_not_fit_fails_at_once_naming_log_and_page(
+    simulate: Simulate, fault: str, words: str
+) -> None:
+    simulator = simulate(150, faults=[Fault.parse(f"2-={fault}")])
+    client = client_for(simulator, page_size=10)
+    cursor = client.fetch(FIRST).after
+    with pytest.raises(RecordError, match=words) as error:
+        client.fetch(PageRequest(SortOrder.ASCENDING, cursor, 2))
+    named = "None" if fault == "no-id" else simulator.store.ids()[19]
+    assert named in str(error.value)
+    assert f"page 2 (ASC after cursor {cursor})" in str(error.value)
+    assert client.requests_sent == 2
+
+
+def test_json_that_is_nested_without_end_is_no_page(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=deep")]), retry_budget_seconds=0)
+    with pytest.raises(RequestError, match="not a page of activity logs"):
+        client.fetch(FIRST)
+
+
+def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
+    body = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert _describe(Answer(500, {}, body, is_too_large=False, url="", asked_at=0)) == "status 500"
+
+
+# The way there
+
+
+def test_a_netrc_does_not_take_the_place_of_the_credentials(
+    simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    simulator = simulate(1)
+    client = client_for(simulator)
+    client._transport._trusts_environment = True
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert client.fetch(FIRST).logs
+    assert simulator.requests[0].headers["authorization"] == BASIC
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HTTPS_PROXY", "foo://me:pw@proxy.example", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://", "HTTPS_PROXY"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "ALL_PROXY"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere", "REQUESTS_CA_BUNDLE"),
+        ("CURL_CA_BUNDLE", "/nowhere", "CURL_CA_BUNDLE"),
+    ],
+)
+def test_a_wrong_environment_fails_at_once_naming_the_variable(
+    monkeypatch: pytest.MonkeyPatch, simulate: Simulate, variable: str, value: str, words: str
+) -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    client = client_for(simulate(), base_url="https://sequence.invalid/api", sleep=never)
+    with pytest.raises(RequestError, match=f"at page 1 .*Look at .*{words}") as error:
+        client.fetch(FIRST)
+    assert "pw" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "environment", "words"),
+    [
+        ("http://127.0.0.1:1/api", {}, "connection to 127.0.0.1 failed or was cut .Connection refused"),
+        (
+            "https://sequence.invalid/api",
+            {"HTTPS_PROXY": "http://me:pw@127.0.0.1:1"},
+            "the proxy .*Connection refused",
+        ),
+    ],
+)
+def test_a_connection_that_fails_is_tried_again(
+    simulate: Simulate,
+    monkeypatch: pytest.MonkeyPatch,
+    base_url: str,
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    clock = Clock()
+    client = client_for(simulate(), base_url=base_url, sleep=clock.advance, monotonic=clock)
+    with pytest.raises(RequestError, match=f"{words}.*Gave up after 1[0-9] tries") as error:
+        client.fetch(FIRST)
+    assert "pw" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A TLS server that nobody trusts unless told to, and its certificate."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes its certificate with openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
+    command += " -addext subjectAltName=DNS:localhost"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    simulator = Simulator()
+    simulator.store.grow(5)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    simulator._server.socket = context.wrap_socket(simulator._server.socket, server_side=True)
+    with simulator:
+        yield simulator.base_url.replace("http://127.0.0.1", "https://localhost"), folder / "cert.pem"
+
+
+def tls_client(simulator: Simulator, base_url: str) -> SequenceClient:
+    client = client_for(simulator, base_url=base_url, sleep=never)
+    # As with any host that is not loopback.
+    client._transport._trusts_environment = True
+    return client
+
+
+def test_a_certificate_that_is_not_trusted_fails_at_once(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(RequestError, match=r"certificate of localhost is not trusted.*REQUESTS_CA_BUNDLE"):
+        tls_client(simulate(), self_signed[0]).fetch(FIRST)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_private_authority_is_trusted_where_the_environment_names_it(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(self_signed[1]))
+    assert tls_client(simulate(), self_signed[0]).fetch(FIRST).logs
+
+
+def test_a_bundle_without_certificates_fails_at_once(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed[1].with_name("key.pem")))
+    with pytest.raises(RequestError, match=r"certificates to trust cannot be read.*REQUESTS_CA_BUNDLE"):
+        tls_client(simulate(), self_signed[0]).fetch(FIRST)

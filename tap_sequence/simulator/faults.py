@@ -9,6 +9,7 @@ import dataclasses
 import email.utils
 import gzip
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -83,6 +84,13 @@ def _compressed(response: Response, body: bytes) -> Response:
     return dataclasses.replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
 
 
+def _huge(response: Response, argument: str) -> Response:
+    """The page behind so many MiB of white space, which compress to next to nothing."""
+    compressor = zlib.compressobj(1, wbits=31)  # With the header of gzip.
+    parts = [compressor.compress(b" " * 2**20) for _ in range(int(argument))]
+    return _compressed(response, b"".join([*parts, compressor.compress(response.body), compressor.flush()]))
+
+
 def _garble(body: bytes) -> bytes:
     """Compress, and break the stream behind its header."""
     compressed = gzip.compress(body)
@@ -117,10 +125,7 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
     "cut": lambda response, _: dataclasses.replace(response, cut_at=len(response.body) // 2),
     "bad-gzip": lambda response, _: _compressed(response, _garble(response.body)),
     "short-gzip": lambda response, _: _compressed(response, gzip.compress(response.body)[:-20]),
-    # So many MiB of white space, which compress to next to nothing.
-    "huge": lambda response, mebibytes: _compressed(
-        response, gzip.compress(b" " * (int(mebibytes) << 20) + response.body, compresslevel=1)
-    ),
+    "huge": _huge,
     "drip": lambda response, seconds: dataclasses.replace(response, drip=float(seconds)),
     "drip-head": lambda response, seconds: dataclasses.replace(response, drip_head=float(seconds)),
     "error": _error,
