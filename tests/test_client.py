@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import logging
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -25,7 +26,7 @@ from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, RetryAfter, Simulator
 from tap_sequence.timestamps import MICROSECONDS
 from tap_sequence.transport import Answer
 from tests.harness import config_for
@@ -305,6 +306,24 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
     client.close()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("retry_after", RetryAfter)
+def test_a_limit_of_100_a_minute_met_with_1200_is_settled_to(
+    simulate: Simulate, retry_after: RetryAfter
+) -> None:
+    simulator = simulate(1, rate_limit=100, retry_after=retry_after)
+    client = client_for(simulator, requests_per_minute=1200)
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        client.fetch(FIRST)
+    first = len(simulator.requests)
+    while time.monotonic() - began < 180:
+        client.fetch(FIRST)
+    later = [request.status for request in simulator.requests[first:]]
+    assert later.count(429) < 0.05 * len(later)
+    assert later.count(200) > 0.6 * 200
+
+
 # Time and size
 
 
@@ -452,6 +471,24 @@ def test_a_connection_that_fails_is_tried_again(
     with pytest.raises(RequestError, match=f"{words}.*Gave up after 1[0-9] tries") as error:
         client.fetch(FIRST)
     assert "pw" not in str(error.value)
+
+
+def test_a_name_that_is_not_resolved_is_tried_again_and_no_proxy_is_asked_where_none_is_wanted(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "sequence.invalid")
+    clock = Clock()
+    client = client_for(
+        simulate(), base_url="https://sequence.invalid/api", sleep=clock.advance, monotonic=clock
+    )
+    words = "connection to sequence.invalid failed or was cut .Name or service not known.* Gave up after 1[0-9] tries"
+    with pytest.raises(RequestError, match=words):
+        client.fetch(FIRST)
 
 
 @pytest.fixture(scope="module")
