@@ -271,7 +271,7 @@ class SequenceClient:
         held = self._pace.seconds_held
         if held and self._is_over_budget(attempt, held):
             # Another thread, or an optional request, was told to wait for longer than this page may take.
-            msg = "the API said that there were too many requests"
+            msg = "the API asked for a pause of all requests"
             raise TransientRequestError(msg, retry_after=held)
         self._pace.wait_for_turn()
         with self._lock:
@@ -308,16 +308,14 @@ class SequenceClient:
                 Shape.TOO_LARGE,
                 f"status 200 with a body of more than {size}, which no page of logs is",
             )
-        content_type = answer.headers.get("Content-Type", "")
+        content_type = clean(answer.headers.get("Content-Type", ""))[:QUOTED_CHARACTERS]
         if content_type.partition(";")[0].strip().lower() not in {"application/json", ""}:
-            problem = (
-                f"status 200 with content type {clean(content_type)!r} in place of JSON: {quote(answer.body)}"
-            )
+            problem = f"status 200 with content type {content_type!r} in place of JSON: {quote(answer.body)}"
             return None, Shape.NO_PAGE, problem
         try:
             return self._decoder.decode(answer.body, asked_at=answer.asked_at), Shape.PAGE, ""
         except TransientRequestError as error:
-            problem = f"status 200 with content type {clean(content_type)!r}, but {error}"
+            problem = f"status 200 with content type {content_type!r}, but {error}"
             return None, Shape.NO_PAGE, problem
 
     def _check_version(self, answer: Answer) -> None:

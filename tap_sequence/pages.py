@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from tap_sequence.redact import clean
+
 
 class SortOrder(StrEnum):
     """Directions that the API can list in (`sortOrder`, published OpenAPI)."""
@@ -33,7 +35,7 @@ class PageRequest:
     is_optional: bool = False
 
     def __str__(self) -> str:
-        where = "from the start" if self.cursor is None else f"after cursor {self.cursor}"
+        where = "from the start" if self.cursor is None else f"after cursor {clean(self.cursor)}"
         return f"page {self.number} ({self.order} {where})"
 
 

@@ -248,7 +248,7 @@ def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate)
     ):
         client.fetch(FIRST)
     # Nor does the next page wait for it.
-    with pytest.raises(RequestError, match=r"too many requests.*asks to wait 60[01] seconds"):
+    with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] seconds"):
         client.fetch(FIRST)
     assert client.requests_sent == 1
 
@@ -397,6 +397,11 @@ def test_json_that_is_nested_without_end_is_no_page(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=deep")]), retry_budget_seconds=0)
     with pytest.raises(RequestError, match="not a page of activity logs"):
         client.fetch(FIRST)
+
+
+def test_a_cursor_that_holds_anything_leaves_a_message_on_its_line(simulate: Simulate) -> None:
+    with pytest.raises(BadRequestError, match=r"page 2 \(ASC after cursor a b <e-mail>\)"):
+        client_for(simulate(1)).fetch(PageRequest(SortOrder.ASCENDING, "a\nb ada@example.com", 2))
 
 
 def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
