@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -20,7 +19,7 @@ from singer_sdk.plugin_base import SingerCommand
 
 from tap_sequence.errors import InputFileError, TapSequenceError
 from tap_sequence.redact import clean_all_handlers
-from tap_sequence.stopping import StoppedError
+from tap_sequence.stopping import StoppedError, ignore_signals
 
 if TYPE_CHECKING:
     from singer_sdk import Tap
@@ -92,9 +91,7 @@ class TapCommand(SingerCommand):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # Only where a caller asked for it: in standalone mode click has dealt with them.
         except StoppedError as stopped:
-            # On the way out, a second signal could only spoil the exit status.
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(signum, signal.SIG_IGN)
+            ignore_signals()
             self.logger.warning("%s. The last STATE says how far it came.", stopped)
             sys.exit(stopped.exit_status)
         except TapSequenceError as error:

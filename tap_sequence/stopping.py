@@ -74,3 +74,9 @@ class StopSignals:
             except Empty:
                 return
             self.check()
+
+
+def ignore_signals() -> None:
+    """From now on let no signal do anything: on the way out it could only spoil the exit status."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
