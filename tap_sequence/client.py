@@ -36,7 +36,7 @@ from tap_sequence.transport import MAX_BODY_BYTES, Answer, Transport, parse_http
 PATH = "/activity-logs"
 _MAX_REDIRECTS = 5
 _BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -346,7 +346,7 @@ class SequenceClient:
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     """Return what has to be the same for two URLs to be of one host. Raises ValueError where there is no such thing."""
-    return url.scheme, url.hostname, url.port or _DEFAULT_PORTS.get(url.scheme)
+    return url.scheme, url.hostname, url.port or DEFAULT_PORTS.get(url.scheme)
 
 
 def _describe(answer: Answer) -> str:

@@ -57,7 +57,7 @@ class SecretMask:
             for form in _forms(value):
                 self._names.setdefault(form, f"<{setting}>")
         if {"client_id", "client_secret"} <= secrets.keys():
-            pair = f"{secrets['client_id']}:{secrets['client_secret']}".encode()
+            pair = f"{secrets['client_id']}:{secrets['client_secret']}".encode(errors="surrogatepass")
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 for form in _forms(encode(pair).decode()):
                     self._names.setdefault(form, "<Authorization>")
@@ -75,7 +75,9 @@ class SecretMask:
 def _forms(value: str) -> Iterable[str]:
     """Return the ways in which a value is written in logs, JSON, tracebacks and URLs."""
     forms = [value, value.strip(), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
-    return {*forms, repr(value)[1:-1], quote(value), quote(value, safe=""), quote_plus(value)}
+    # A value that is no text is refused later, by a message that must not show it either.
+    as_bytes = value.encode(errors="surrogatepass")
+    return {*forms, repr(value)[1:-1], quote(as_bytes), quote(as_bytes, safe=""), quote_plus(as_bytes)}
 
 
 def _pattern_of(form: str) -> str:

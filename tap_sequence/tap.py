@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 import click
 from singer_sdk import Tap
@@ -20,7 +21,7 @@ from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, read_json_object
-from tap_sequence.client import SequenceClient
+from tap_sequence.client import DEFAULT_PORTS, SequenceClient
 from tap_sequence.decoding import PageDecoder
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
@@ -132,9 +133,8 @@ class SequenceTap(Tap):
     def query(self) -> Query:
         """What this run's cursors belong to."""
         # The simulator's port is another in every run; its logs are the same.
-        host = DEMO if self.settings.is_demo else self.base_url.partition("://")[2]
         return Query(
-            host,
+            DEMO if self.settings.is_demo else _host(self.base_url),
             self.settings.api_version,
             self.settings.activity_log_object_id,
             self.settings.activity_log_object_entity_id,
@@ -297,6 +297,14 @@ class SequenceTap(Tap):
     @override
     def get_singer_command(cls) -> click.Command:
         return TapCommand.from_sdk(super().get_singer_command(), cls)
+
+
+def _host(url: str) -> str:
+    """Return host, port and path of a URL, written the same for all spellings of the same place."""
+    parts = urlsplit(url)
+    host, _, port = parts.netloc.rpartition(":") if parts.port else (parts.netloc, "", "")
+    is_usual = parts.port == DEFAULT_PORTS[parts.scheme]
+    return host.lower() + ("" if is_usual or not port else f":{port}") + parts.path
 
 
 def _checked(file: IO[str] | None, source: str) -> IO[str] | None:

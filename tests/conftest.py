@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tap_sequence.redact import MASK, SecretMask
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
 
 settings.register_profile(
@@ -27,6 +28,12 @@ def count(what: str) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for what, number in sorted(_COUNTS.items()):
         terminalreporter.write_line(f"{what}: {number}")
+
+
+@pytest.fixture(autouse=True)
+def forget_secrets() -> None:
+    """Let no test hide what are words to the next: a process never forgets its secrets."""
+    vars(MASK).update(vars(SecretMask()))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import Any
 
+import pytest
 import yaml
 
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
@@ -97,3 +98,14 @@ def test_env_example_names_the_secrets_and_sets_nothing() -> None:
     named = [line for line in lines if line.endswith("=")]
     secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
     assert named == [f"# TAP_SEQUENCE_{name.upper()}=" for name in secret]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://Api.Example.com", "https://api.example.com:443/", "https://api.example.com"]
+)
+def test_the_state_belongs_to_a_host_however_its_name_is_written(url: str) -> None:
+    tap = SequenceTap(config={"client_id": "id", "client_secret": "secret", "api_url": url})
+    assert tap.query.host == "api.example.com"
+    assert SequenceTap(
+        config={"environment": "production", "client_id": "i", "client_secret": "s"}
+    ).query.host == ("eu.sequencehq.com/api")
