@@ -112,14 +112,17 @@ class Transport:
         is_abandoned = threading.Event()
 
         def work() -> None:
+            result: Answer | Exception
             try:
-                outcome.put(self._exchange(session, url, parameters, is_abandoned))
+                result = self._exchange(session, url, parameters, is_abandoned)
             except Exception as error:  # noqa: BLE001  # handed over to the caller, whatever it is
-                outcome.put(error)
+                result = error
             if is_abandoned.is_set():
                 session.close()
             else:
+                # Before the outcome, so that the next request finds the connection.
                 self._idle.put(session)
+            outcome.put(result)
 
         # Sockets know no deadline for a whole answer, only one for each piece: a server that drips byte by byte would
         # be waited for as long as it likes. So the wait is here, and what comes too late is left to itself.

@@ -287,6 +287,13 @@ def test_while_one_request_waits_for_retry_after_all_wait(simulate: Simulate) ->
     assert min(times) >= 1
 
 
+def test_requests_in_a_row_use_one_connection(simulate: Simulate) -> None:
+    client = client_for(simulate(1))
+    for _ in range(50):
+        client.fetch(FIRST)
+    assert client._transport._idle.qsize() == 1
+
+
 def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> None:
     simulator = simulate(300, latency=(0.0, 0.01))
     client = client_for(simulator)
