@@ -125,7 +125,7 @@ CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
         th.NumberType(exclusive_minimum=0, maximum=3600),
         default=60,
         title="Request timeout",
-        description="Seconds to wait for a connection, and for the next piece of an answer, up to 3600.",
+        description="Seconds that one request may take, from connecting to the last byte of the answer, up to 3600.",
     ),
     th.Property(
         "retry_budget_seconds",

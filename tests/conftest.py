@@ -20,9 +20,9 @@ settings.load_profile("suite")
 _COUNTS: Counter[str] = Counter()
 
 
-def count(what: str) -> None:
+def count(what: str, number: int = 1) -> None:
     """Count something that the end of the test run reports."""
-    _COUNTS[what] += 1
+    _COUNTS[what] += number
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
