@@ -140,7 +140,8 @@ class PageDecoder:
         return [self._convert(item) for item in items], envelope.pagination
 
     def _convert(self, item: Any) -> Any:
-        for field in _drop_unknown_fields(item, self._schema, ""):
+        for path in _drop_unknown_fields(item, self._schema, ""):
+            field = clean(path)[:QUOTED_CHARACTERS]
             if field not in self._warned:
                 self._warned.add(field)
                 self._logger.warning(
