@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urljoin, urlsplit
 
 import msgspec
 import tenacity
 
 from tap_sequence.answers import Action, Shape, action_for
-from tap_sequence.decoding import QUOTED_CHARACTERS, UNDECODABLE, PageDecoder, quote
+from tap_sequence.decoding import UNDECODABLE, PageDecoder, quote
 from tap_sequence.errors import (
     BadRequestError,
     RecordError,
@@ -29,7 +29,7 @@ from tap_sequence.errors import (
 )
 from tap_sequence.pace import Pace
 from tap_sequence.pages import Page, PageRequest
-from tap_sequence.redact import clean
+from tap_sequence.redact import excerpt
 from tap_sequence.settings import Settings
 from tap_sequence.transport import MAX_BODY_BYTES, Answer, Transport, parse_http_date
 
@@ -260,7 +260,8 @@ class SequenceClient:
             for _ in range(_MAX_REDIRECTS):
                 if action_for(answer.status, Shape.NO_PAGE) is not Action.FOLLOW:
                     break
-                answer = self._send(attempt, self._redirect_target(attempt.request, answer), None)
+                target = self._redirect_target(attempt.request, answer)
+                answer = self._send(attempt, target, _left_out(parameters, target))
         except UnanswerableError as error:
             effort = self._effort(attempt)
             msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
@@ -288,8 +289,9 @@ class SequenceClient:
             raise RequestError(msg) from None
         if not is_here:
             # Of the target only what is safe to show: a URL may hold a password.
+            place = excerpt(f"{there.scheme}://{there.hostname or ''}")
             msg = (
-                f"Sequence redirected {request} to another host ({there.scheme}://{there.hostname or ''}). It was not "
+                f"Sequence redirected {request} to another host ({place}). It was not "
                 "followed, so that your credentials go nowhere else. If the API has moved, set api_url."
             )
             raise RequestError(msg)
@@ -308,7 +310,7 @@ class SequenceClient:
                 Shape.TOO_LARGE,
                 f"status 200 with a body of more than {size}, which no page of logs is",
             )
-        content_type = clean(answer.headers.get("Content-Type", ""))[:QUOTED_CHARACTERS]
+        content_type = excerpt(answer.headers.get("Content-Type", ""))
         if content_type.partition(";")[0].strip().lower() not in {"application/json", ""}:
             problem = f"status 200 with content type {content_type!r} in place of JSON: {quote(answer.body)}"
             return None, Shape.NO_PAGE, problem
@@ -328,7 +330,7 @@ class SequenceClient:
             self._logger.warning(
                 "Asked for API version %s, but version %s answered: the shape of the logs may differ.",
                 self._settings.api_version,
-                version,
+                excerpt(version),
             )
 
     def _retry_after(self, answer: Answer) -> float | None:
@@ -344,6 +346,12 @@ class SequenceClient:
         return max(0.0, then - (self._now() if now is None else now))
 
 
+def _left_out(parameters: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Return the parameters that a redirect's target does not repeat: without them it would be another page."""
+    repeated = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    return {name: value for name, value in parameters.items() if name not in repeated}
+
+
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     """Return what has to be the same for two URLs to be of one host. Raises ValueError where there is no such thing."""
     return url.scheme, url.hostname, url.port or DEFAULT_PORTS.get(url.scheme)
@@ -356,5 +364,5 @@ def _describe(answer: Answer) -> str:
         detail = msgspec.json.decode(answer.body, type=_ErrorEnvelope).error
     except UNDECODABLE:
         return text
-    words = clean(": ".join(word for word in (detail.type, detail.message) if word))[:QUOTED_CHARACTERS]
+    words = excerpt(": ".join(word for word in (detail.type, detail.message) if word))
     return f"{text}, {words}" if words else text

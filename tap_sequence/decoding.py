@@ -17,14 +17,13 @@ import msgspec
 
 from tap_sequence.errors import RecordError, TransientRequestError
 from tap_sequence.pages import Log, Page
-from tap_sequence.redact import clean
+from tap_sequence.redact import excerpt
 from tap_sequence.timestamps import parse_timestamp
-
-QUOTED_CHARACTERS = 200
-"""How much of a body or of the API's own words a message quotes."""
 
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 """What decoding JSON may raise; the last two for JSON nested too deeply, and for a number too large for a Decimal."""
+
+_LOOKED_AT_BYTES = 2**13
 
 
 class _Pagination(msgspec.Struct):
@@ -135,13 +134,13 @@ class PageDecoder:
             items = [_decode_item(raw, place) for place, raw in enumerate(envelope.items, 1)]
         except UNDECODABLE as error:
             _check_text(body)
-            msg = f"the answer is not a page of activity logs ({clean(str(error))}); it begins with {quote(body)}"
+            msg = f"the answer is not a page of activity logs ({excerpt(str(error))}); it begins with {quote(body)}"
             raise TransientRequestError(msg) from None
-        return [self._convert(item) for item in items], envelope.pagination
+        return [self._convert(item, place) for place, item in enumerate(items, 1)], envelope.pagination
 
-    def _convert(self, item: Any) -> Any:
+    def _convert(self, item: Any, place: int) -> Any:
         for path in _drop_unknown_fields(item, self._schema, ""):
-            field = clean(path)[:QUOTED_CHARACTERS]
+            field = excerpt(path)
             if field not in self._warned:
                 self._warned.add(field)
                 self._logger.warning(
@@ -150,17 +149,16 @@ class PageDecoder:
         try:
             return msgspec.convert(item, self._log_type)
         except msgspec.ValidationError as error:
-            raise _misfit(_name(item), f"{error}") from None
+            raise _misfit(_name(item, place), excerpt(str(error))) from None
 
 
 def quote(body: bytes) -> str:
     """Return the beginning of a body, cleaned, for a message."""
-    # Cleaned before it is cut, so that no half of an e-mail address is left over.
-    return repr(clean(body[: 8 * QUOTED_CHARACTERS].decode("utf-8", errors="replace"))[:QUOTED_CHARACTERS])
+    return repr(excerpt(body[:_LOOKED_AT_BYTES].decode("utf-8", errors="replace")))
 
 
 def _quote_value(value: Any) -> str:
-    return clean(repr(value))[:QUOTED_CHARACTERS]
+    return excerpt(repr(value))
 
 
 def _decode_item(raw: msgspec.Raw, place: int) -> Any:
@@ -192,7 +190,7 @@ def _check_text(body: bytes) -> None:
             raise _misfit(_name(item, place), "a text in it has half a surrogate pair") from None
 
 
-def _name(item: Any, place: int | None = None) -> str:
+def _name(item: Any, place: int) -> str:
     """Return how to call a log in a message: by its id, or its place on the page, from 1."""
     if isinstance(item, msgspec.Raw):
         try:
@@ -200,7 +198,7 @@ def _name(item: Any, place: int | None = None) -> str:
         except UNDECODABLE:
             item = None
     log_id = item.get("id") if isinstance(item, dict) else getattr(item, "id", None)
-    return _quote_value(log_id) if log_id is not None or place is None else f"number {place} of the page"
+    return _quote_value(log_id) if log_id is not None else f"number {place} of the page"
 
 
 def _misfit(name: str, problem: str) -> RecordError:

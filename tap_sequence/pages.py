@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from tap_sequence.redact import clean
+from tap_sequence.redact import excerpt
 
 
 class SortOrder(StrEnum):
@@ -35,7 +35,7 @@ class PageRequest:
     is_optional: bool = False
 
     def __str__(self) -> str:
-        where = "from the start" if self.cursor is None else f"after cursor {clean(self.cursor)}"
+        where = "from the start" if self.cursor is None else f"after cursor {excerpt(self.cursor)}"
         return f"page {self.number} ({self.order} {where})"
 
 

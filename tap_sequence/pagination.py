@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tap_sequence.errors import PaginationLoopError
 from tap_sequence.pages import Page
+from tap_sequence.redact import excerpt
 
 
 class CursorPaginator:
@@ -52,7 +53,7 @@ class CursorPaginator:
             return
         if hash(page.after) in self._followed:
             msg = (
-                f"The API goes round in circles: page {self._count} leads to cursor {page.after}, which was already "
+                f"The API goes round in circles: page {self._count} leads to cursor {excerpt(page.after)}, which was already "
                 "followed in this walk. Nothing is lost: the next run starts from the last STATE. If it happens "
                 "again, report it to Sequence's support."
             )

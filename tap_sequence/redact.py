@@ -29,11 +29,20 @@ _EMAIL = re.compile(rf"(?:{_QUOTED}|(?<!{_WORD}){_WORD}+?){_AT}{_WORD}+", re.IGN
 
 _SHORTEST_FOUND_ANYWHERE = 4
 
+QUOTED_CHARACTERS = 200
+"""How much of a text from outside a message quotes."""
+
 
 def clean(text: str) -> str:
     """Return `text` on one line, printable, with e-mail addresses taken out."""
     printable = "".join(character if character.isprintable() else " " for character in text)
     return without_emails(printable)
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of a text from outside, cleaned, for a message."""
+    # Cleaned before it is cut to its length, so that no half of an e-mail address is left over.
+    return clean(text[: 8 * QUOTED_CHARACTERS])[:QUOTED_CHARACTERS]
 
 
 def without_emails(text: str) -> str:

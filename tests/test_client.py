@@ -402,7 +402,7 @@ def test_a_log_that_does_not_fit_fails_at_once_naming_log_and_page(
     cursor = client.fetch(FIRST).after
     with pytest.raises(RecordError, match=words) as error:
         client.fetch(PageRequest(SortOrder.ASCENDING, cursor, 2))
-    named = "None" if fault == "no-id" else simulator.store.ids()[19]
+    named = "number 10 of the page" if fault == "no-id" else simulator.store.ids()[19]
     assert named in str(error.value)
     assert f"page 2 (ASC after cursor {cursor})" in str(error.value)
     assert client.requests_sent == 2
