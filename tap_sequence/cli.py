@@ -34,6 +34,10 @@ _TEST_HELP = (
     "Use --test to ask the API for one log and say whether that worked. Use --test=schema to write the SCHEMA messages "
     "alone."
 )
+_TOO_DEEP = (
+    "The log behind the last record is nested too deeply to be written. Nothing is lost: the last STATE stands before it. "
+    "Ask Sequence's support what it holds."
+)
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -92,7 +96,9 @@ class TapCommand(SingerCommand):
             raise  # Only where a caller asked for it: in standalone mode click has dealt with them.
         except StoppedError as stopped:
             ignore_signals()
-            self.logger.warning("%s. The last STATE says how far it came.", stopped)
+            self.logger.warning(
+                "%s. The last STATE says how far it came; the next run goes on from there.", stopped
+            )
             sys.exit(stopped.exit_status)
         except TapSequenceError as error:
             self._fail(str(error), error)
@@ -101,7 +107,7 @@ class TapCommand(SingerCommand):
         except OSError as error:
             self._fail(_output_problem(error) or _defect(error), error)
         except RecursionError as error:
-            self._fail("A log is nested too deeply to be written; the last STATE stands before it.", error)
+            self._fail(_TOO_DEEP, error)
         except Exception as error:  # noqa: BLE001  # the edge: whatever it was, one line
             self._fail(_stream_map_problem(error) or _defect(error), error)
 
@@ -173,13 +179,13 @@ def read_json_object(text: str, source: str) -> dict[str, Any]:
         value = json.loads(text, parse_constant=_Constant, object_pairs_hook=_without_constants)
     except ValueError as error:
         # The decoder's own message has no part of the text in it.
-        msg = f"{source} is not JSON: {error}."
+        msg = f"{source} is not JSON: {error}. Mend the file."
         raise InputFileError(msg) from None
     except RecursionError:
-        msg = f"{source} is nested too deeply."
+        msg = f"{source} is nested too deeply to be right. Mend the file."
         raise InputFileError(msg) from None
     if not isinstance(value, dict):
-        msg = f"{source} takes a JSON object, not a {type(value).__name__}."
+        msg = f"{source} takes a JSON object, not a {type(value).__name__}. Mend the file."
         raise InputFileError(msg)
     return value
 
@@ -209,7 +215,7 @@ def check_config_file(path: str) -> None:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        msg = f"{source} cannot be read: {reason}."
+        msg = f"{source} cannot be read: {reason}. Look at --config."
         raise InputFileError(msg) from None
     read_json_object(text, source)
 

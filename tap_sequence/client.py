@@ -285,14 +285,17 @@ class SequenceClient:
             here, there = urlsplit(self._url), urlsplit(target)
             is_here = _origin(here) == _origin(there)
         except ValueError:
-            msg = f"Sequence redirected {request} to something that is no URL. Look at api_url."
+            msg = (
+                f"Sequence redirected {request} to something that is no URL. Look at api_url, and ask Sequence's support "
+                "if it is right."
+            )
             raise RequestError(msg) from None
         if not is_here:
             # Of the target only what is safe to show: a URL may hold a password.
             place = excerpt(f"{there.scheme}://{there.hostname or ''}")
             msg = (
-                f"Sequence redirected {request} to another host ({place}). It was not "
-                "followed, so that your credentials go nowhere else. If the API has moved, set api_url."
+                f"Sequence redirected {request} to another host ({place}). It was not followed, "
+                "so that your credentials go nowhere else. If the API has moved, set api_url."
             )
             raise RequestError(msg)
         return target
@@ -328,7 +331,8 @@ class SequenceClient:
             is_first, self._warned_of_version = not self._warned_of_version, True
         if is_first:
             self._logger.warning(
-                "Asked for API version %s, but version %s answered: the shape of the logs may differ.",
+                "Asked for API version %s, but version %s answered: the shape of the logs may differ. See whether a newer "
+                "version of this tap asks for it.",
                 self._settings.api_version,
                 excerpt(version),
             )

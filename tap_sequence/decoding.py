@@ -144,7 +144,9 @@ class PageDecoder:
             if field not in self._warned:
                 self._warned.add(field)
                 self._logger.warning(
-                    "The API returned a field that the schema does not know; left out: %s", field
+                    "The API returned a field that the schema does not know; left out: %s. See whether a newer version of this "
+                    "tap knows it.",
+                    field,
                 )
         try:
             return msgspec.convert(item, self._log_type)

@@ -190,7 +190,10 @@ class SequenceTap(Tap):
         """
         bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
-            msg = 'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}.'
+            msg = (
+                'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}. Nothing was '
+                "emitted. Mend the state, or start without it to read the whole log again."
+            )
             raise StateError(msg)
         for name, part in bookmarks.items():
             # The SDK takes their shapes for granted.
@@ -204,7 +207,10 @@ class SequenceTap(Tap):
                 ),
             ):
                 if not is_right:
-                    msg = f"The state of stream {name} cannot be understood: {key} is not {wanted}."
+                    msg = (
+                        f"The state of stream {name} cannot be understood: {key} is not {wanted}. Nothing was emitted. "
+                        "Mend the state, or start without it to read the whole log again."
+                    )
                     raise StateError(msg)
         super().load_state(state)
         if ActivityLogStream.name in bookmarks:
@@ -315,7 +321,7 @@ def _checked(file: IO[str] | None, source: str) -> IO[str] | None:
     try:
         text = file.read()
     except UnicodeDecodeError:
-        msg = f"{source} is not UTF-8 text."
+        msg = f"{source} is not UTF-8 text. Mend the file."
         raise InputFileError(msg) from None
     read_json_object(text, source)
     return io.StringIO(text)
