@@ -116,6 +116,7 @@ class PageDecoder:
             RecordError: A log lacks a required field, or holds a value of the wrong type.
         """
         try:
+            _check_encoding(body)
             envelope = self._decoder.decode(body)
             records, pagination = envelope.items, envelope.pagination
         except UNDECODABLE:
@@ -130,6 +131,7 @@ class PageDecoder:
     def _decode_carefully(self, body: bytes) -> tuple[list[Any], _Pagination]:
         """Decode a body with unknown fields in it, or say what is wrong with it."""
         try:
+            _check_encoding(body)
             envelope = msgspec.json.decode(body, type=_Envelope)
             items = [_decode_item(raw, place) for place, raw in enumerate(envelope.items, 1)]
         except UNDECODABLE as error:
@@ -152,6 +154,15 @@ class PageDecoder:
             return msgspec.convert(item, self._log_type)
         except msgspec.ValidationError as error:
             raise _misfit(_name(item, place), excerpt(str(error))) from None
+
+
+def _check_encoding(body: bytes) -> None:
+    """Raise UnicodeDecodeError where a body is not UTF-8.
+
+    msgspec looks at what it keeps only: a broken byte in the key `after` would make it an unknown field, and the list
+    end there.
+    """
+    body.decode()
 
 
 def quote(body: bytes) -> str:

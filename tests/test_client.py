@@ -193,6 +193,26 @@ def test_a_redirect_within_the_host_is_followed_however_the_host_is_written(
     assert {request.headers["authorization"] for request in simulator.requests} == {BASIC}
 
 
+def test_a_redirect_that_leaves_out_the_query_is_asked_for_the_same_page(simulate: Simulate) -> None:
+    simulator = simulate(30, faults=[Fault.parse("2=redirect:/api/activity-logs?x=y")])
+    client = client_for(simulator, page_size=10)
+    cursor = client.fetch(FIRST).after
+    page = client.fetch(PageRequest(SortOrder.ASCENDING, cursor, 2))
+    assert [log.id for log in page.logs] == simulator.store.ids()[10:20]
+
+
+def test_what_the_api_calls_its_version_leaves_a_warning_on_its_line(
+    simulate: Simulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_for(
+        simulate(1, faults=[Fault.parse("1=other-version:2\x85 ada@example.com " + "x" * 5000)])
+    )
+    client.fetch(FIRST)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.startswith("Asked for API version 2024-07-30, but version 2  <e-mail> xxx")
+    assert len(line) < 500
+
+
 def test_a_default_port_is_the_same_as_none() -> None:
     same = ("https://h.example/", "https://H.example:443/x", "https://u:p@h.example/")
     other = ("http://h.example/", "https://h.example:8443/", "https://h.example.org/")

@@ -283,6 +283,12 @@ def test_an_unknown_field_is_left_out_and_warned_of_once_with_its_path(
     ]
 
 
+def test_a_broken_byte_in_a_key_does_not_end_the_list() -> None:
+    body = body_of(FULL_LOG, after="cursor").replace(b'"after"', b'"afte\x80r"')
+    with pytest.raises(TransientRequestError, match="0x80"):
+        decoder().decode(body, asked_at=0)
+
+
 @pytest.mark.parametrize("pagination", [{}, {"after": None}, {"after": ""}])
 def test_the_list_ends_where_after_is_absent_null_or_empty(pagination: dict[str, Any]) -> None:
     assert decoder().decode(body_of(FULL_LOG, **pagination), asked_at=0).after is None
