@@ -368,9 +368,10 @@ def test_a_long_text_is_cleaned_in_no_time(unit: str) -> None:
 
 @dataclass(frozen=True)
 class Wire:
-    """An answer as it goes over the wire."""
+    """An answer as it goes over the wire, and the body that was meant before it was packed."""
 
     body: bytes
+    meant: bytes
     status: int = 200
     headers: Sequence[tuple[bytes, bytes]] = ()
     cut_at: int | None = None
@@ -465,7 +466,7 @@ def change_wire(wire: Wire, dice: Dice) -> Wire:  # noqa: C901  # a list of what
     headers = list(wire.headers)
     match dice.roll(10):
         case 0 | 1 | 2:
-            values["body"] = change_body(wire.body, dice)
+            values["body"] = values["meant"] = change_body(wire.body, dice)
         case 3:
             headers = [(name, dice.pick(CONTENT_TYPES)) for name, _ in headers]
         case 4:
@@ -533,14 +534,14 @@ class FuzzedApi:
         query = dict(parse_qsl(parts.query))
         response: Response = self.api.respond(parts.path, query, headers)
         items = tuple((name.encode(), value.encode()) for name, value in response.headers.items())
-        wire = Wire(response.body, response.status, items)
+        wire = Wire(response.body, response.body, response.status, items)
         original = read(wire.body)
         dice = self.changes.get(len(self.served) + 1, ())
         for each in dice:
             with_page = read(wire.body) is not None
             wire = change_wire(wire, each) if with_page else wire
-        # What a header turns the body into is not known here: the tap may read what was meant, or refuse it.
-        reading = read(wire.body) if response.status == 200 else None
+        # Packed or cut, the tap may read what was meant, or refuse it.
+        reading = read(wire.meant) if response.status == 200 else None
         self.served.append(Served(query.get("sortOrder", ""), bool(dice), wire.status, original, reading))
         return wire.to_bytes()
 
