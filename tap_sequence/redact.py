@@ -98,7 +98,7 @@ def _pattern_of(form: str) -> str:
 
 
 class CleaningFormatter(logging.Formatter):
-    """Lets another formatter do its work, and takes secrets and e-mail addresses out of what comes of it.
+    """Lets another formatter do its work, and takes secrets and e-mail addresses out of what comes of it, on one line.
 
     Args:
         inner: The formatter whose output is cleaned, tracebacks included.
@@ -112,7 +112,10 @@ class CleaningFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        return without_emails(self._mask.apply(self._inner.format(record)))
+        text = without_emails(self._mask.apply(self._inner.format(record)))
+        # Only a traceback takes several lines; a message torn by what it quotes could pass for two.
+        is_traceback = record.exc_info or record.exc_text or record.stack_info
+        return text if is_traceback else " ".join(text.splitlines())
 
 
 MASK = SecretMask()

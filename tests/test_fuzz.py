@@ -765,6 +765,8 @@ def test_a_command_with_spoilt_answers(
         assert "Traceback" not in err
         run = Run(int(stopped.value.code or 0), parse_lines(out), err)
         assert len(run.errors) == run.status
+        # No line is torn.
+        assert all(" | " in line for line in err.split("\n")[:-1])
         assert ADDRESS not in err
         return run
 

@@ -115,3 +115,14 @@ def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.F
     assert "ada" not in line
     if isinstance(inner, StructuredFormatter):
         json.loads(line)
+
+
+@pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
+def test_a_message_stays_on_one_line_whatever_it_quotes(inner: logging.Formatter) -> None:
+    record = logging.LogRecord("n", logging.WARNING, "p", 1, "cursor %s", ("a\nb\u2028c\rd",), None)
+    line = CleaningFormatter(inner, SecretMask()).format(record)
+    assert len(line.splitlines()) == 1
+
+
+def test_a_secret_with_half_a_character_is_no_obstacle() -> None:
+    assert mask_of(client_id="an-id", client_secret="half\ud800").apply("half\ud800") == "<client_secret>"
