@@ -227,6 +227,17 @@ def without_unknown(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
+class OutOfRange:
+    """A number that Python cannot hold: no matter where nobody looks at it."""
+
+
+def to_number(kind: Callable[[str], Any], digits: str) -> Any:
+    try:
+        return kind(digits)
+    except (ValueError, ArithmeticError):
+        return OutOfRange()
+
+
 def read(body: bytes) -> Reading | None:
     """Return what a body says; None where it is not a page of logs that fit the schema."""
     has_twice = False
@@ -241,9 +252,14 @@ def read(body: bytes) -> Reading | None:
 
     try:
         page = json.loads(
-            body.decode(), parse_float=Decimal, parse_constant=refuse, object_pairs_hook=to_object
+            body.decode(),
+            parse_int=lambda digits: to_number(int, digits),
+            parse_float=lambda digits: to_number(Decimal, digits),
+            parse_constant=refuse,
+            object_pairs_hook=to_object,
         )
-        text(page).encode()
+        json.dumps(page, ensure_ascii=False, default=str).encode()
+        text(page["items"])
         logs, pagination = page["items"], page["pagination"]
         after, total = pagination.get("after"), pagination.get("totalResultSize")
         assert isinstance(logs, list)
