@@ -34,7 +34,7 @@ from tap_sequence.errors import TapSequenceError
 from tap_sequence.pages import Page
 from tap_sequence.redact import clean
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.simulator import SimulatedApi
+from tap_sequence.simulator import Options, SimulatedApi
 from tap_sequence.simulator.faults import Response
 from tap_sequence.stopping import StopSignals
 from tap_sequence.tap import SequenceTap
@@ -708,18 +708,23 @@ def test_unspoilt_runs_end_complete() -> None:
     assert run(api).ids == api.store.ids()
 
 
-@given(CHANGES)
+# Without a total, nothing but the pages themselves tells where the list ends.
+@given(CHANGES, st.booleans())
 @examples(80)
-def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]]) -> None:
-    api = SimulatedApi()
+def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]], with_total: bool) -> None:  # noqa: FBT001
+    api = SimulatedApi(Options(with_total=with_total))
     api.store.grow(23)
     check_runs(api, None, changes)
 
 
-@given(CHANGES, st.sampled_from(["cursor", "anchor", "time", "start_date"]))
+@given(CHANGES, st.sampled_from(["cursor", "anchor", "time", "start_date"]), st.booleans())
 @examples(80)
-def test_a_run_that_goes_on_with_spoilt_answers(changes: dict[int, list[Dice]], start: str) -> None:
-    api = SimulatedApi()
+def test_a_run_that_goes_on_with_spoilt_answers(
+    changes: dict[int, list[Dice]],
+    start: str,
+    with_total: bool,  # noqa: FBT001
+) -> None:
+    api = SimulatedApi(Options(with_total=with_total))
     api.store.grow(14)
     config: dict[str, Any] = {}
     state = run(api).state
