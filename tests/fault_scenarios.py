@@ -1,0 +1,405 @@
+"""The fault matrix as data: what goes wrong, and what has to come out. tests/faults.py runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+from typing import Any, Literal
+
+from tap_sequence.simulator import CursorKind, UnknownCursor
+
+CLIENT_ID = "matrix-client-5d1e"
+CLIENT_SECRET = "matrix/s3cret+0b97"
+
+
+class Walk(Enum):
+    """What the run under faults starts with. Each account holds 1,000 logs, the last 100 younger than the lookback."""
+
+    FRESH = auto()
+    """No state: forward, ten pages."""
+    RESUMED = auto()
+    """The state of a run that read 500 logs: forward from its cursor, five pages."""
+    SINCE = auto()
+    """`start_date` and no state: one page to look, then backward to log 400, which stands on the seventh page."""
+    REFUSED = auto()
+    """The state of a run that read 500 logs, whose cursor the API refuses: one request, then backward, six pages."""
+
+
+class Outcome(StrEnum):
+    """What has to come out. A run of the healed API follows each, from the last STATE."""
+
+    COMPLETE = "complete"
+    """Every log once, in order, exit 0; the run after it has nothing to add."""
+    FAILS = "fails, the next run brings the rest"
+    """Exit 1 with one line; what was emitted comes first in the list, and the run after it brings exactly the rest."""
+    FAILS_WHOLE = "fails, the next run begins anew"
+    """The same on a backward walk, which has to begin anew: logs after the last STATE that moved come again."""
+    ENDS_EARLY = "ends early, the next run brings the rest"
+    """Exit 0, as if the list were over."""
+    FAILS_SHORT = "fails, the next run brings what is missing"
+    """Exit 1 with one line, after a list that left logs out in its middle; others may come again."""
+    CLOSED = "stops quietly, exit 1"
+    """Standard output was closed: exit 1 without an error; what is behind the last STATE comes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The API off the network.
+
+    Attributes:
+        at: The request that takes it down with itself; 0 for down from the start.
+        seconds: For how long; None for ever.
+        kind: Whether connections are refused, or nobody answers them.
+    """
+
+    at: int
+    seconds: float | None
+    kind: Literal["refused", "silent"] = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row of the matrix.
+
+    Attributes:
+        name: What goes wrong.
+        outcome: What has to come out.
+        requests: Fewest and most requests that the run under faults may send.
+        faults: Faults by request number. Braces are filled in: `{after[N]}` is the cursor that stands for log N (from 1)
+            in the ascending list, `{url_after[N]}` the same for a URL, `{gap[N]}` one that leads to the same place as
+            log N's, `{other}` another host.
+        words: What the error line has to say, or else a warning.
+        walk: What it starts with.
+        options: Options of the simulated API.
+        settings: Settings of the tap.
+        outage: When the API is off the network.
+        seconds: Most seconds that the run may take; alone on the machine, so that it is not the others' time.
+        old_logs: How many logs are older than the lookback, the 500 of a run that went before included.
+        unsolved: Why it does not yet come out as it has to.
+    """
+
+    name: str
+    outcome: Outcome
+    requests: tuple[int, int]
+    faults: Sequence[str] = ()
+    words: Sequence[str] = ()
+    walk: Walk = Walk.FRESH
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    outage: Outage | None = None
+    seconds: float | None = None
+    old_logs: int = 900
+    unsolved: str = ""
+
+
+COMPLETE, FAILS, FAILS_WHOLE = Outcome.COMPLETE, Outcome.FAILS, Outcome.FAILS_WHOLE
+SHORT = {"retry_budget_seconds": 5}
+IMPATIENT = {"request_timeout_seconds": 1}
+EXHAUSTED = ("Gave up after", "retry_budget_seconds", "Run again")
+
+# What may pass: the fault, what it is called, and what the error says when it does not.
+PASSING: Sequence[tuple[str, str, str]] = (
+    *((str(status), str(status), f"status {status}") for status in (500, 502, 503, 504)),
+    ("reset", "connection reset", "failed or was cut"),
+    ("reset-midway", "reset in mid body", "was cut"),
+    ("cut", "body cut short", "was cut"),
+    ("bad-gzip", "bad gzip", "compression is broken"),
+    ("html", "HTML with status 200", "text/html"),
+    ("half-json", "half a JSON", "application/json"),
+    ("null-items", "items null", "items"),
+    ("list", "a list for a body", "status 200"),
+    ("no-pagination", "no pagination object", "pagination"),
+)
+
+# What does not get better: the fault, what it is called, and what the error says.
+LASTING: Sequence[tuple[str, str, Sequence[str]]] = (
+    ("no-id", "a log without id", ("id",)),
+    ("null-created-at", "a log with createdAt null", ("createdAt",)),
+    ("wrong-type", "a log with a wrong type inside", ("verb",)),
+    ("400", "400", ("bad request", "status 400, SimulatedFault: simulated status 400")),
+    ("401", "401", ("credentials", "client_id", "client_secret")),
+    ("403", "403", ("credentials", "client_id", "client_secret")),
+    ("404", "404", ("status 404, SimulatedFault: simulated status 404",)),
+    ("redirect:{other}", "redirect to another host", ("another host", "api_url")),
+    ("huge:70", "a body of 70 MiB", ("64 MiB", "page_size")),
+)
+
+ECHO = f"{CLIENT_ID} {CLIENT_SECRET} ada@example.com"
+
+FORWARD: Sequence[Scenario] = (
+    # The slowest first: 429s without a word double the wait each time.
+    Scenario("429 six times in a row", COMPLETE, (16, 16), ["4-9=429:1"], ["status 429"]),
+    Scenario(
+        "500 for ever, timed",
+        FAILS,
+        (6, 9),
+        ["4-=500"],
+        ["status 500", *EXHAUSTED],
+        settings=SHORT,
+        seconds=10,
+    ),
+    *(
+        scenario
+        for fault, name, words in PASSING
+        for scenario in (
+            Scenario(f"{name}, once", COMPLETE, (11, 11), [f"4={fault}"], [words]),
+            Scenario(f"{name}, twice", COMPLETE, (12, 12), [f"4-5={fault}"], [words]),
+            Scenario(
+                f"{name}, for ever", FAILS, (6, 9), [f"4-={fault}"], [words, *EXHAUSTED], settings=SHORT
+            ),
+        )
+        if fault.isdecimal() or not scenario.name.endswith("twice")
+    ),
+    Scenario("500 at the first request, once", COMPLETE, (11, 11), ["1=500"], ["status 500"]),
+    Scenario("500 at every third request", COMPLETE, (13, 14), ["3=500", "6=500", "9=500"], ["status 500"]),
+    Scenario(
+        "an error that quotes secrets and an address",
+        FAILS,
+        (6, 9),
+        [f"4-=error:503:{ECHO}"],
+        ["status 503"],
+        settings=SHORT,
+    ),
+    # Too many requests
+    Scenario("429 with seconds", COMPLETE, (11, 11), ["4=429:2"], ["status 429"]),
+    Scenario("429 with a date", COMPLETE, (11, 11), ["4=429:date:2"], ["status 429"]),
+    Scenario("429 with nothing", COMPLETE, (11, 11), ["4=429"], ["status 429"]),
+    Scenario(
+        "429 for ever",
+        FAILS,
+        (6, 9),
+        ["4-=429"],
+        ["status 429", "Gave up after", "retry_budget_seconds"],
+        settings=SHORT,
+    ),
+    Scenario(
+        "429 with more seconds than the budget",
+        FAILS,
+        (4, 4),
+        ["4=429:3600"],
+        ["asks to wait 3600 seconds", "retry_budget_seconds"],
+        settings=SHORT,
+    ),
+    # The network
+    Scenario("connections refused at first", COMPLETE, (11, 11), (), ["refused"], outage=Outage(1, 3)),
+    Scenario(
+        "connections refused from the start, for ever",
+        FAILS,
+        (0, 0),
+        (),
+        ["refused", *EXHAUSTED],
+        settings=SHORT,
+        outage=Outage(0, None),
+    ),
+    Scenario("connections refused midway", COMPLETE, (11, 11), (), ["refused"], outage=Outage(4, 3)),
+    Scenario(
+        "connections refused midway, for ever",
+        FAILS,
+        (4, 4),
+        (),
+        ["refused", *EXHAUSTED],
+        settings=SHORT,
+        outage=Outage(4, None),
+    ),
+    Scenario(
+        "connections timed out at first",
+        COMPLETE,
+        (11, 15),
+        (),
+        ["request_timeout_seconds (1)"],
+        settings=IMPATIENT,
+        outage=Outage(1, 3, "silent"),
+    ),
+    Scenario(
+        "connections timed out midway, for ever",
+        FAILS,
+        (4, 4),
+        (),
+        ["request_timeout_seconds (1)", *EXHAUSTED],
+        settings={**SHORT, **IMPATIENT},
+        outage=Outage(4, None, "silent"),
+    ),
+    Scenario(
+        "a host name that does not exist",
+        FAILS,
+        (0, 0),
+        (),
+        ["api.matrix.invalid", "Gave up after"],
+        settings={**SHORT, "api_url": "https://api.matrix.invalid/api"},
+    ),
+    Scenario(
+        "a page slower than the timeout, once",
+        COMPLETE,
+        (11, 14),
+        ["4=slow:5"],
+        ["request_timeout_seconds (1)"],
+        settings=IMPATIENT,
+    ),
+    Scenario(
+        "a page slower than the timeout, for ever",
+        FAILS,
+        (5, 9),
+        ["4-=slow:5"],
+        ["request_timeout_seconds (1)", *EXHAUSTED],
+        settings={**SHORT, **IMPATIENT},
+    ),
+    Scenario(
+        "a body byte by byte, once",
+        COMPLETE,
+        (11, 14),
+        ["4=drip:0.05"],
+        ["request_timeout_seconds (1)"],
+        settings=IMPATIENT,
+    ),
+    Scenario(
+        "a head byte by byte, for ever",
+        FAILS,
+        (5, 9),
+        ["4-=drip-head:0.05"],
+        ["request_timeout_seconds (1)", *EXHAUSTED],
+        settings={**SHORT, **IMPATIENT},
+    ),
+    # Refusals and logs that do not fit
+    *(Scenario(name, FAILS, (4, 4), [f"4-={fault}"], words) for fault, name, words in LASTING),
+    Scenario("a log with a field that is new", COMPLETE, (10, 10), ["4-=unknown-field"], ["brandNew"]),
+    Scenario("a page behind 3 MiB of white space", COMPLETE, (10, 10), ["4=huge:3"]),
+    Scenario(
+        "redirect to the same host",
+        COMPLETE,
+        (11, 11),
+        ["4=redirect:/api/activity-logs?limit=100&sortOrder=ASC&after={url_after[300]}"],
+    ),
+    Scenario(
+        "redirect to the same host, for ever",
+        FAILS,
+        (9, 9),
+        ["4-=redirect:/api/activity-logs"],
+        ["redirected", "more than 5 times"],
+    ),
+    Scenario(
+        "an unknown API version",
+        FAILS,
+        (1, 1),
+        (),
+        ["UnrecognisedApiVersion", "api_version"],
+        settings={"api_version": "1999-01-01"},
+    ),
+    Scenario(
+        "a response version other than asked",
+        COMPLETE,
+        (10, 10),
+        ["4-=other-version:2031-01-01"],
+        ["Asked for API version 2024-07-30, but version 2031-01-01 answered"],
+    ),
+    # The walk
+    Scenario("after missing midway, once", COMPLETE, (11, 11), ["4=no-after"], ["400 logs", "1000"]),
+    Scenario(
+        "after missing midway, for ever", FAILS, (7, 8), ["4-=no-after"], ["after 400 logs", "there are 1000"]
+    ),
+    Scenario(
+        "after missing midway, without a total",
+        Outcome.ENDS_EARLY,
+        (4, 4),
+        ["4=no-after"],
+        options={"with_total": False},
+    ),
+    Scenario(
+        "pagination without after and total, once", COMPLETE, (11, 11), ["4=empty-pagination"], ["400 logs"]
+    ),
+    Scenario("after that repeats at once", FAILS, (2, 2), ["2=after:{after[100]}"], ["round in circles"]),
+    Scenario(
+        "after that repeats after several pages",
+        FAILS,
+        (7, 7),
+        ["7=after:{after[300]}"],
+        ["round in circles"],
+    ),
+    Scenario(
+        "after that leads to the first page",
+        FAILS,
+        (5, 5),
+        ["4=after:nonsense"],
+        ["round in circles", "first page"],
+        options={"unknown_cursor": UnknownCursor.FIRST_PAGE},
+    ),
+    Scenario(
+        "an empty page with after",
+        COMPLETE,
+        (11, 11),
+        ["4=empty-page", "4=after:{gap[300]}"],
+        options={"unknown_cursor": UnknownCursor.RIGHT_PAGE},
+    ),
+    Scenario(
+        "an empty page whose after leads past logs",
+        Outcome.FAILS_SHORT,
+        (10, 40),
+        ["4=empty-page"],
+        ["after 900 logs", "there are 1000"],
+        unsolved="the run fails, but the cursor that it saves is behind the logs that are missing",
+    ),
+    Scenario("standard output closed by the target", Outcome.CLOSED, (15, 30), old_logs=2900),
+)
+
+RESUMED: Sequence[Scenario] = tuple(
+    Scenario(
+        f"{name}, on a run that goes on", outcome, requests, [fault], words, Walk.RESUMED, settings=SHORT
+    )
+    for name, outcome, requests, fault, words in (
+        ("500 once", COMPLETE, (6, 7), "3=500", ["status 500"]),
+        ("500 for ever", FAILS, (5, 8), "3-=500", ["status 500", *EXHAUSTED]),
+        ("reset in mid body, for ever", FAILS, (5, 8), "3-=reset-midway", ["was cut"]),
+        ("half a JSON at the first request", COMPLETE, (6, 7), "1=half-json", ["application/json"]),
+        ("after that repeats", FAILS, (4, 4), "4=after:{after[600]}", ["round in circles"]),
+        ("a log without id", FAILS, (3, 3), "3-=no-id", ["id"]),
+        ("401", FAILS, (1, 1), "1-=401", ["credentials"]),
+    )
+)
+
+BACKWARD: Sequence[Scenario] = tuple(
+    Scenario(
+        f"{name}, on a backward walk ({'start_date' if walk is Walk.SINCE else 'refused cursor'})",
+        outcome,
+        requests,
+        [f"4{fault}"],
+        words,
+        walk,
+        options={"cursor_kind": CursorKind.OPAQUE},
+        settings=SHORT,
+    )
+    for walk in (Walk.SINCE, Walk.REFUSED)
+    for name, outcome, requests, fault, words in (
+        ("500 once", COMPLETE, (7, 11), "=500", ["status 500"]),
+        ("500 for ever", FAILS_WHOLE, (6, 9), "-=500", ["status 500", *EXHAUSTED]),
+        ("body cut short, once", COMPLETE, (7, 11), "=cut", ["was cut"]),
+        ("429 with seconds", COMPLETE, (7, 11), "=429:1", ["status 429"]),
+        ("HTML with status 200, once", COMPLETE, (7, 11), "=html", ["text/html"]),
+        ("after missing midway", FAILS_WHOLE, (4, 8), "=no-after", ["300 logs", "1000"]),
+        ("a log without id", FAILS_WHOLE, (4, 4), "-=no-id", ["id"]),
+        ("403", FAILS_WHOLE, (4, 4), "-=403", ["credentials"]),
+        ("redirect to another host", FAILS_WHOLE, (4, 4), "-=redirect:{other}", ["another host"]),
+    )
+) + tuple(
+    Scenario(
+        f"{name}, on a backward walk (start_date)",
+        outcome,
+        requests,
+        faults,
+        words,
+        Walk.SINCE,
+        options={"unknown_cursor": UnknownCursor.RIGHT_PAGE},
+    )
+    for name, outcome, requests, faults, words in (
+        ("after that repeats", FAILS_WHOLE, (5, 5), ["5=after:{after[801]}"], ["round in circles"]),
+        ("an empty page with after", COMPLETE, (7, 11), ["4=empty-page", "4=after:{gap_below[801]}"], ()),
+    )
+)
+
+SCENARIOS: Sequence[Scenario] = (
+    *FORWARD,
+    *RESUMED,
+    Scenario(
+        "400 for the saved cursor", COMPLETE, (7, 9), ["1=400"], ["saved cursor", "backward"], Walk.REFUSED
+    ),
+    *BACKWARD,
+)
