@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,6 +31,7 @@ def test_names_are_told_apart() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
+@pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:
     result = results[name]
@@ -63,7 +65,7 @@ def test_the_matrix_holds_in_processes_started_anew_at_debug_level() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", RetryAfter)
-def test_a_lower_limit_than_configured_is_settled_to_by_a_whole_run(kind: RetryAfter) -> None:
-    line, is_right = run_limit(kind)
-    assert is_right, line
+def test_a_lower_limit_than_configured_is_settled_to_by_a_whole_run() -> None:
+    with ThreadPoolExecutor() as pool:
+        limits = list(pool.map(run_limit, RetryAfter))
+    assert all(is_right for _, is_right in limits), limits
