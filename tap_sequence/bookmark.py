@@ -5,6 +5,7 @@ Plain Python: it knows neither HTTP nor Singer. See docs/state.md for its meanin
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
@@ -72,6 +73,10 @@ class Anchor:
         return cls(log.id, log.created_at_text)
 
 
+BEFORE_ANCHOR = 10
+"""How many logs from directly before the anchor a state names, should the anchor itself be deleted."""
+
+
 class Start(Enum):
     """What a loaded state allows a run to start with."""
 
@@ -110,6 +115,8 @@ class Bookmark:
         """Cursor to go on from, which leads to the anchor; None is the start of the list, if `has_cursor`."""
         self.has_cursor = False
         self.anchor: Anchor | None = None
+        self.before_anchor: tuple[str, ...] = ()
+        """Ids from directly before the anchor, the nearest last. All before any of them is done with too."""
         self.replication_key_value: str | None = None
         """The greatest `createdAt` emitted, as the API wrote it."""
         self.latest: int | None = None
@@ -122,6 +129,7 @@ class Bookmark:
         self._carried: dict[str, int] = {}
         # Met by this walk, in the order in which they were last met.
         self._met: dict[str, _Seen] = {}
+        self._last_ids: deque[str] = deque(maxlen=BEFORE_ANCHOR)
         self._page = 0
         self._behind_from_page = 0
         self._settled = True
@@ -148,7 +156,9 @@ class Bookmark:
             bookmark.latest = parse_timestamp(value)
         if state.get("anchor_id") is not None and state.get("anchor_created_at") is not None:
             bookmark.anchor = Anchor(state["anchor_id"], state["anchor_created_at"])
+            bookmark.before_anchor = tuple(state.get("before_anchor") or ())
         bookmark.cursor = state.get("cursor") if saved_query is not None else None
+        recent_ids = state.get("recent_ids") or []
         is_start_of_list = saved_query is not None and "cursor" in state and bookmark.anchor is None
         if bookmark.cursor is not None or is_start_of_list:
             bookmark.start = Start.CURSOR
@@ -156,7 +166,7 @@ class Bookmark:
         elif bookmark.anchor is not None or value is not None:
             bookmark.start = Start.BACKWARD
         # Their times are not saved; none can be younger than the greatest.
-        bookmark._carried = dict.fromkeys(state.get("recent_ids") or [], bookmark.latest or 0)
+        bookmark._carried = dict.fromkeys(recent_ids, bookmark.latest or 0)
         return bookmark
 
     def to_state(self) -> dict[str, Any]:
@@ -172,6 +182,7 @@ class Bookmark:
             "cursor": self.cursor,
             "anchor_id": self.anchor.id if self.anchor else None,
             "anchor_created_at": self.anchor.created_at_text if self.anchor else None,
+            "before_anchor": list(self.before_anchor),
             "query": self.query.to_state(),
             "recent_ids": list(chain(self._carried, self._met))[-RECENT_IDS_CAP:],
         }
@@ -212,6 +223,7 @@ class Bookmark:
         self.has_cursor = True
         self._carried.update((log_id, seen.created_at) for log_id, seen in self._met.items())
         self._met = {}
+        self._last_ids = deque(self.before_anchor, maxlen=BEFORE_ANCHOR)
         self._page = self._behind_from_page = 0
         self._settled = True
 
@@ -235,9 +247,11 @@ class Bookmark:
         if self._page > 0 and self._settled and self.is_settled(logs[0], asked_at):
             self.cursor = cursor
             self.anchor = Anchor.at(logs[0])
+            self.before_anchor = tuple(self._last_ids)
             self._behind_from_page = self._page
         for log in logs:
             self._meet(log)
+        self._last_ids.extend(log.id for log in logs)
         self._settled = self._settled and self.is_page_settled(logs, asked_at)
         self._page += 1
         self._trim()
@@ -249,11 +263,25 @@ class Bookmark:
             bound = self.latest - self.lookback
             self._carried = {log_id: at for log_id, at in self._carried.items() if at >= bound}
 
-    def backward_done(self, anchor: Anchor | None, read: Sequence[Log], emitted: Log | None) -> None:
+    def restart(self) -> None:
+        """Logs are missing from what was read, nobody knows where: the next run is to read the whole list again."""
+        self._loaded = None
+        self.has_cursor = True
+        self.cursor = self.anchor = None
+        self.before_anchor = ()
+
+    def backward_done(
+        self,
+        anchor: Anchor | None,
+        before_anchor: Sequence[str],
+        read: Sequence[Log],
+        emitted: Log | None,
+    ) -> None:
         """A backward walk is complete, and no cursor is known to go on from.
 
         Args:
             anchor: Where the next run may stop; None if `read` is the whole list.
+            before_anchor: Ids from before it, the nearest last.
             read: All logs from the anchor on, and older ones if they are within the lookback; oldest first.
             emitted: The log with the greatest `createdAt` that was emitted, if any was.
         """
@@ -263,6 +291,7 @@ class Bookmark:
         self.has_cursor = anchor is None
         self.cursor = None
         self.anchor = anchor
+        self.before_anchor = tuple(before_anchor)
         self._carried = {}
         self._met = {log.id: _Seen(log.created_at, self._page) for log in read}
 
@@ -286,9 +315,10 @@ class Bookmark:
         bound = None if self.latest is None else self.latest - self.lookback
         useless = []
         for log_id, seen in self._met.items():
-            if seen.page >= self._behind_from_page or (bound is not None and seen.created_at >= bound):
+            if seen.page >= self._behind_from_page:
                 break
-            useless.append(log_id)
+            if bound is None or seen.created_at < bound:
+                useless.append(log_id)
         for log_id in useless:
             del self._met[log_id]
 
@@ -299,6 +329,10 @@ def _without_nulls(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
 
 
 def _is_time(value: Any) -> bool:
@@ -324,11 +358,8 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
         ),
         "an object of texts",
     ),
-    (
-        "recent_ids",
-        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
-        "a list of texts",
-    ),
+    ("recent_ids", lambda value: value is None or _is_texts(value), "a list of texts"),
+    ("before_anchor", lambda value: value is None or _is_texts(value), "a list of texts"),
 )
 """What each key of the state has to be, where it is there."""
 

@@ -7,14 +7,15 @@ docs/state.md is `LogSync.batches`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
-from tap_sequence.bookmark import DISORDER, Anchor, Bookmark, Start
+from tap_sequence.bookmark import BEFORE_ANCHOR, DISORDER, Anchor, Bookmark, Start
 from tap_sequence.errors import BadRequestError, IncompleteLogError, PaginationLoopError, RequestError
 from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
-from tap_sequence.timestamps import format_timestamp
 from tap_sequence.walk import walk
 
 Pages: TypeAlias = Iterator[tuple[PageRequest, Page]]
@@ -22,6 +23,9 @@ Pages: TypeAlias = Iterator[tuple[PageRequest, Page]]
 
 LOOKS_FOR_MISSING_LOGS = 3
 """How often a walk that ended too early looks again without finding anything, before the run fails."""
+
+LOOKS_IN_ALL = 12
+"""How often it looks again where each time it finds something, but never enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class LogSync:
         self._pause = pause
         self._read = 0
         self._total: int | None = None
+        self._oldest: str | None = None
 
     def batches(self) -> Iterator[Batch]:
         """Yield the logs to emit, page by page.
@@ -103,12 +108,14 @@ class LogSync:
             yield from self._forward(pages, whole=True)
             return
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
-        first = next(pages)
-        if not first[1].logs or first[1].logs[-1].created_at >= self._start_date:
+        _, first = _first_page_with_logs(pages)
+        if first is None:
+            yield from self._forward(pages, whole=True)
+        elif first[1].logs[-1].created_at >= self._start_date:
             yield from self._forward(_chain(first, pages), whole=True)
         else:
             since = self._start_date
-            yield from self._backward(_Backward(None, since=since, read_on_to=since - DISORDER))
+            yield from self._backward(_Backward(since=since, read_on_to=since - DISORDER))
 
     def _pages_from_saved_cursor(self) -> Pages | None:
         """Return the walk from the saved cursor or, with a warning, None where the API does not honour it.
@@ -123,6 +130,8 @@ class LogSync:
             skipped, first = _first_page_with_logs(pages)
         except BadRequestError as error:
             why = f"the API refuses it ({error})"
+        except PaginationLoopError:
+            why = "the API leads in circles from it"
         else:
             log_id = first[1].logs[0].id if first else None
             if self._bookmark.is_continued_by(log_id):
@@ -140,13 +149,10 @@ class LogSync:
     def _backward_to_bookmark(self) -> Iterator[Batch]:
         anchor, latest, lookback = self._bookmark.anchor, self._bookmark.latest, self._bookmark.lookback
         if anchor is not None:
-            since = anchor.created_at
-            yield from self._backward(
-                _Backward(anchor, since=since, read_on_to=since - max(lookback, DISORDER))
-            )
+            yield from self._backward(_Backward({anchor.id, *self._bookmark.before_anchor}))
         elif latest is not None:
             since = latest - lookback
-            yield from self._backward(_Backward(None, since=since, read_on_to=min(since, latest - DISORDER)))
+            yield from self._backward(_Backward(since=since, read_on_to=min(since, latest - DISORDER)))
         else:
             yield from self._from_nothing()
 
@@ -155,21 +161,26 @@ class LogSync:
     def _forward(self, pages: Pages, *, whole: bool) -> Iterator[Batch]:
         """Emit what a forward walk brings. A `whole` one began at the oldest log, so that its end can be checked."""
         looks = 0
-        while True:
+        for all_looks in count(1):
             before = self._read
             self._bookmark.forward_begins()
+            last: PageRequest | None = None
+            last_ids: set[str] = set()
             for request, page in pages:
+                self._check_it_leads_on(request, page)
                 new = self._new(page.logs)
                 # Looking again, only what is new counts: the rest was counted the first time.
-                self._read += len(new) if looks else len({log.id for log in page.logs})
+                counted = {log.id for log in (new if looks else page.logs)} - last_ids
+                self._read += len(counted)
+                last, last_ids = request, {log.id for log in page.logs}
                 if page.total is not None:
                     self._total = page.total
                 yield self._forward_batch(request, page, new)
             if not whole or self._total is None or self._read >= self._total:
                 break
             looks = looks + 1 if self._read == before else 1
-            if looks > LOOKS_FOR_MISSING_LOGS:
-                raise IncompleteLogError(_incomplete(self._read, self._total))
+            if looks > LOOKS_FOR_MISSING_LOGS or all_looks > LOOKS_IN_ALL:
+                raise IncompleteLogError(self._give_up(last, self._total))
             self._logger.warning(
                 "The list ended after %d logs, but the API says there are %d: looking again.",
                 self._read,
@@ -185,6 +196,43 @@ class LogSync:
         self._bookmark.forward_done()
         self._warn_of_forgotten()
 
+    def _give_up(self, last: PageRequest | None, total: int) -> str:
+        """Return the error's text for a list that ends too early, and make sure that the next run misses nothing."""
+        ask = "If it stays so, ask Sequence's support why totalResultSize and the list differ."
+        try:
+            newest = self._fetch(PageRequest(SortOrder.DESCENDING, None, 1, is_optional=True)).logs
+        except RequestError:
+            newest = ()
+        if newest and not any(self._bookmark.knows(log.id) for log in newest):
+            return (
+                f"The API ends the list at {last} after {self._read} logs but says that there are {total}. What was "
+                f"read is emitted: run again to go on from there. {ask}"
+            )
+        # The end is right, so something was left out on the way.
+        self._bookmark.restart()
+        return (
+            f"The API's list has {self._read} logs up to {last}, but it says that there are {total}. To find the missing "
+            f"ones, the next run reads the whole list again. {ask}"
+        )
+
+    def _check_it_leads_on(self, request: PageRequest, page: Page) -> None:
+        """Notice an API that answers a cursor with the first page of the list, which an earlier run has read."""
+        anchor = self._bookmark.anchor
+        if anchor is None or not page.logs or request.number == 1:
+            return
+        bound = anchor.created_at - max(self._bookmark.lookback, DISORDER)
+        if any(log.created_at >= bound or self._bookmark.knows(log.id) for log in page.logs):
+            return
+        if self._oldest is None:
+            self._oldest = self._ask_for_oldest()
+        if self._oldest == page.logs[0].id:
+            raise PaginationLoopError(_came_back(request))
+
+    def _ask_for_oldest(self) -> str | None:
+        """Return the id of the list's first log."""
+        _, first = _first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
+        return first[1].logs[0].id if first else None
+
     def _forward_batch(self, request: PageRequest, page: Page, new: Sequence[Log]) -> Batch:
         def done() -> None:
             self._bookmark.page_done(request.cursor, page.logs, page.asked_at)
@@ -199,7 +247,6 @@ class LogSync:
         newest: Log | None = None
         had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
-        total: int | None = None
 
         def batch(new: Sequence[Log]) -> Batch:
             nonlocal newest, had_news
@@ -210,27 +257,26 @@ class LogSync:
 
         for request, page in walk(self._fetch, SortOrder.DESCENDING):
             new = plan.new(page.logs, self._bookmark)
-            if plan.has_come_back:
+            if plan.has_come_back and page.after is not None:
                 raise PaginationLoopError(_came_back(request))
             stretch.add(page)
-            if page.total is not None:
-                # Of what comes and goes meanwhile, the walk need not see anything.
-                total = page.total if total is None else min(total, page.total)
             yield batch(new)
             # Where no cursor could be won before, it is only worth another request when there was something new.
-            is_worth_more = not plan.has_met_anchor or had_news or had_position
+            is_worth_more = not plan.has_met_goal or had_news or had_position
             if plan.is_complete_with(page) and (stretch.has_cursor or not is_worth_more):
                 break
         else:
-            if total is not None and plan.read < total:
-                raise IncompleteLogError(_incomplete(plan.read, total))
-            stretch.reached_start()
-            yield batch(plan.undecided_at_the_start())
-        self._bookmark.backward_done(stretch.anchor(), stretch.logs(), newest)
+            # That it was the end is believed where nothing depends on it, or where the oldest log was read.
+            oldest = None if plan.is_complete and stretch.has_cursor else self._ask_for_oldest()
+            if oldest is None or plan.has_read_lately(oldest):
+                stretch.reached_start()
+            elif not plan.has_met_goal:
+                raise IncompleteLogError(_ends_early(request, plan.read, oldest))
+        self._bookmark.backward_done(stretch.anchor(), stretch.before_anchor(), stretch.logs(), newest)
         if stretch.cursor is not None and (had_news or had_position):
             self._win_cursor(stretch)
         self._warn_of_forgotten()
-        self._logger.info("Read backward to %s.", format_timestamp(plan.since))
+        self._logger.info("Read backward: %d logs.", plan.read)
 
     def _win_cursor(self, stretch: _Stretch) -> None:
         """Try to find a cursor from which the next run can go forward. Data proves it, never the cursor's looks."""
@@ -269,68 +315,70 @@ class LogSync:
 class _Backward:
     """What a backward walk emits, and where it ends.
 
-    Where an anchor is known, its place in the list decides: all that is unknown and newer is new. Without one, or
-    until a known log is met, the time of creation has to do.
+    Where the state names logs that all is done with before, their place in the list decides: what is unknown and newer
+    is new, and the walk ends there. Otherwise the time of creation has to do.
 
     Args:
-        anchor: Where it ends.
-        since: A log created before this, in microseconds since 1970, is new only if a known one stands behind it.
-        read_on_to: Without the anchor, the walk ends after a whole page older than this.
+        goal: Ids of the anchor and of logs before it.
+        since: Without a goal, logs created before this, in microseconds since 1970, are new only if a known one stands
+            behind them.
+        read_on_to: Without a goal, the walk ends after a whole page older than this.
     """
 
-    def __init__(self, anchor: Anchor | None, *, since: int, read_on_to: int) -> None:
-        self.since = since
-        self.has_met_anchor = False
+    def __init__(self, goal: Collection[str] = (), *, since: int = 0, read_on_to: int = 0) -> None:
+        self.has_met_goal = False
+        self.is_complete = False
+        """Whether all that is new was met."""
         self.has_come_back = False
         """Whether the last page ended where this walk was before."""
         self.read = 0
         """Logs read so far."""
-        self._anchor = anchor
+        self._goal = goal
+        self._since = since
         self._read_on_to = read_on_to
         self._undecided: list[Log] = []
         self._has_met_known = False
         # Enough to notice a cursor that includes its own log, or one answered with the first page.
         self._first: set[str] = set()
-        self._last: set[str] = set()
+        self._last: deque[set[str]] = deque(maxlen=10)
 
     def new(self, logs: Sequence[Log], bookmark: Bookmark) -> list[Log]:
         """Return which logs are new by what is known so far, given the next page, newest first."""
         result: list[Log] = []
         self._has_met_known = False
-        unseen = {log.id: log for log in logs if log.id not in self._first and log.id not in self._last}
+        unseen = {
+            log.id: log for log in logs if log.id not in self._first and not self.has_read_lately(log.id)
+        }
         self.has_come_back = bool(logs) and logs[-1].id not in unseen
         self.read += len(unseen)
         for log in unseen.values():
-            is_anchor = self._anchor is not None and log.id == self._anchor.id
-            if is_anchor or bookmark.knows(log.id):
-                result += self._undecided
+            self.has_met_goal = self.has_met_goal or log.id in self._goal
+            if log.id in self._goal or bookmark.knows(log.id):
+                if not self.is_complete:
+                    result += self._undecided
                 self._undecided = []
                 self._has_met_known = True
-                self.has_met_anchor = self.has_met_anchor or is_anchor
-            elif self.has_met_anchor:
+            elif self.has_met_goal:
                 continue
-            elif log.created_at >= self.since:
+            elif self._goal or log.created_at >= self._since:
                 result.append(log)
             else:
                 self._undecided.append(log)
-        self._last = {log.id for log in logs}
+        self._last.append({log.id for log in logs})
         if len(self._first) < _FIRST_IDS:
-            self._first |= self._last
+            self._first |= self._last[-1]
         return result
 
-    def undecided_at_the_start(self) -> list[Log]:
-        """Return what else is new, now that the list has no older log.
-
-        An anchor that is not there was deleted, with all before it: what is left stands after it.
-        """
-        return [] if self._anchor is None or self.has_met_anchor else self._undecided
+    def has_read_lately(self, log_id: str) -> bool:
+        """Whether a log was on one of the last pages."""
+        return any(log_id in ids for ids in self._last)
 
     def is_complete_with(self, page: Page) -> bool:
-        """Whether the walk may end after this page, which `new` was given last."""
-        if self.has_met_anchor:
-            return True
-        is_older = all(log.created_at < self._read_on_to for log in page.logs)
-        return bool(page.logs) and is_older and not self._has_met_known
+        """Whether all that is new was met with this page, which `new` was given last, or before."""
+        is_older = bool(page.logs) and all(log.created_at < self._read_on_to for log in page.logs)
+        is_past_bound = not self._goal and is_older and not self._has_met_known
+        self.is_complete = self.is_complete or self.has_met_goal or is_past_bound
+        return self.is_complete
 
 
 _FIRST_IDS = 10_000
@@ -345,7 +393,8 @@ class _Stretch:
         self._newest_first: list[Log] = []
         self._ids: set[str] = set()
         self._youngest = bookmark.latest or 0
-        self._anchor = bookmark.anchor
+        self._goal = {bookmark.anchor.id, *bookmark.before_anchor} if bookmark.anchor else set()
+        self._goal_at: int | None = None
         self._behind_cursor = 0
         self._is_whole_list = False
         self.has_cursor = False
@@ -364,6 +413,9 @@ class _Stretch:
             return
         self._newest_first.extend(log for log in page.logs if log.id not in self._ids)
         self._ids.update(log.id for log in page.logs)
+        if self._goal_at is None:
+            places = (place for place, log in enumerate(self._newest_first) if log.id in self._goal)
+            self._goal_at = next(places, None)
         # The cursor stands for the page's last log, and leads to the one before it, which is to be the anchor.
         if page.after is not None and len(self._newest_first) > 1 and self._is_settled(page):
             self.has_cursor = True
@@ -372,9 +424,9 @@ class _Stretch:
 
     def _is_settled(self, page: Page) -> bool:
         *_, above, last = self._newest_first
-        if self._anchor is not None and self._plan.has_met_anchor:
-            # From the anchor down all is settled.
-            return last.id != self._anchor.id
+        if self._plan.has_met_goal:
+            # From the anchor down all is settled, so the cursor has to lead to it or to what is before it.
+            return self._goal_at is not None and self._goal_at < len(self._newest_first) - 1
         return self._bookmark.is_page_settled(page.logs, page.asked_at) and all(
             self._bookmark.is_settled(log, page.asked_at) for log in (above, last)
         )
@@ -387,7 +439,20 @@ class _Stretch:
         """Return where the next run may stop; None if all of the list is known."""
         if self.has_cursor:
             return Anchor.at(self._newest_first[self._behind_cursor - 1])
-        return None if self._is_whole_list else self._anchor
+        if self._is_whole_list or self._goal_at is None:
+            return None
+        return Anchor.at(self._newest_first[self._goal_at])
+
+    def before_anchor(self) -> list[str]:
+        """Return ids from before the anchor, the nearest last."""
+        if self.anchor() is None:
+            return []
+        place = self._behind_cursor - 1 if self.has_cursor else self._goal_at
+        assert place is not None  # noqa: S101  # there is an anchor
+        # Those that the state named before come last: some may not be there any more.
+        read = [log.id for log in self._newest_first[place + 1 :]]
+        known = [log_id for log_id in reversed(self._bookmark.before_anchor) if log_id not in read]
+        return [*read, *known][:BEFORE_ANCHOR][::-1]
 
     def logs(self) -> list[Log]:
         """Return what was kept, oldest first."""
@@ -406,11 +471,11 @@ def _created_at(log: Log) -> int:
     return log.created_at
 
 
-def _incomplete(read: int, total: int) -> str:
+def _ends_early(last: PageRequest, read: int, oldest: str) -> str:
     return (
-        f"The API ends the list after {read} logs but says that there are {total}. What was read is emitted, and the "
-        "last STATE loses nothing: run again. If it stays so, ask Sequence's support why totalResultSize and the list "
-        "differ."
+        f"The API ends the list at {last} after {read} logs, but its oldest log ({oldest}) is not among the last of "
+        "them. Nothing is lost: run again, and it is read anew from the last STATE. If it stays so, report it to "
+        "Sequence's support."
     )
 
 

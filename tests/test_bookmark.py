@@ -68,6 +68,7 @@ def test_the_state_holds_the_standard_keys_and_the_contracts() -> None:
         "cursor": "c1",
         "anchor_id": "log-2",
         "anchor_created_at": log(2, 5000).created_at_text,
+        "before_anchor": ["log-1"],
         "query": {
             "host": "eu.sequencehq.com/api",
             "api_version": "2024-07-30",

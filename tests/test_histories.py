@@ -1,7 +1,7 @@
 """Random histories of an account and of the runs that read it, against a model of what each run owes.
 
 Hypothesis grows the account, also while a run is on, lets logs become visible late or dated in the future, deletes the
-oldest, kills runs, takes cursors away, changes filters, page sizes, lookback and kinds of cursor, and after every run
+oldest and the anchor, kills runs, takes cursors away, changes filters, page sizes, lookback and kinds of cursor, and after every run
 checks the contract's sentences: nothing is lost, nothing is repeated by runs that finish, and the cost is bounded.
 """
 
@@ -75,6 +75,7 @@ class Histories(RuleBasedStateMachine):
         self.state: dict[str, Any] = {}
         self.late: list[tuple[int, int]] = []
         self.misdated: set[str] = set()
+        self.backdated = False
         # By query, since a state belongs to one: ids that were emitted, and those that the state knows of.
         self.emitted: dict[Query, set[str]] = {}
         self.described: dict[Query, set[str]] = {}
@@ -100,9 +101,24 @@ class Histories(RuleBasedStateMachine):
         else:
             self.api.store.add_at([self.now + ahead])
 
-    @rule(keep=st.integers(0, 30))
+    # Where the list is ordered by time, such a log is late by more than any lookback; and a walk that has only a time
+    # to go by ends at it.
+    @precondition(lambda self: self.api.store.order_by_id and self.start_date is None)
+    @rule(days=st.integers(1, 3))
+    def a_log_is_dated_in_the_past(self, days: int) -> None:
+        self.now += 1_000
+        self.backdated = True
+        self.api.store.add_at([self.now, self.now], disorder=days * 86_400 * MICROSECONDS)
+
+    @precondition(lambda self: self.state.get("anchor_id"))
+    @rule()
+    def the_anchor_is_deleted(self) -> None:
+        if self.api.store.position_of(self.state["anchor_id"]) is not None and self.state["before_anchor"]:
+            self.api.store.remove(self.state["anchor_id"])
+
+    @rule(keep=st.integers(1, 30))
     def the_oldest_logs_are_deleted(self, keep: int) -> None:
-        for log_id in self.api.store.ids()[:-keep] if keep else self.api.store.ids():
+        for log_id in self.api.store.ids()[:-keep]:
             self.api.store.remove(log_id)
 
     @rule(seconds=st.sampled_from([1, 30, 100, LOOKBACK - 1, LOOKBACK, LOOKBACK + 1, 5_000]))
@@ -147,6 +163,7 @@ class Histories(RuleBasedStateMachine):
         if (
             value
             and self.lookback
+            and not self.backdated
             and parse_timestamp(value) <= self.now
             and self.state.get("query") == self.query.to_state()
             and data.draw(st.booleans(), label="keep only the replication_key_value")

@@ -26,7 +26,13 @@ NO_MESSAGES = (
         "true or false",
     ),
     # What to do, in the words with which a message goes on.
-    *("Look at HTTPS_PROXY", "Look at the file", "Look at api_url.", "If a proxy or a private authority"),
+    *(
+        "If it stays so, ask",
+        "Look at HTTPS_PROXY",
+        "Look at the file",
+        "Look at api_url.",
+        "If a proxy or a private authority",
+    ),
     " Did you mean …?",
     # Help, and what --test says where all is well.
     *("Use --test to ask", "Settings (in the --config file", "Hash of the actor's e-mail address"),
