@@ -72,7 +72,7 @@ class LogSync:
         self._pause = pause
         self._read = 0
         self._total: int | None = None
-        self._oldest: str | None = None
+        self._first: Page | None = None
 
     def batches(self) -> Iterator[Batch]:
         """Yield the logs to emit, page by page.
@@ -223,15 +223,19 @@ class LogSync:
         bound = anchor.created_at - max(self._bookmark.lookback, DISORDER)
         if any(log.created_at >= bound or self._bookmark.knows(log.id) for log in page.logs):
             return
-        if self._oldest is None:
-            self._oldest = self._ask_for_oldest()
-        if self._oldest == page.logs[0].id:
+        if self._first is None:
+            self._first = self._ask_for_first()
+        if self._first is not None and self._first.logs[0].id == page.logs[0].id:
             raise PaginationLoopError(_came_back(request))
 
-    def _ask_for_oldest(self) -> str | None:
-        """Return the id of the list's first log."""
+    def _ask_for_first(self) -> Page | None:
+        """Return the list's first page that has logs on it, if any has."""
         _, first = _first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
-        return first[1].logs[0].id if first else None
+        return first[1] if first else None
+
+    def _is_late(self, page: Page) -> bool:
+        """Whether the first log on a page may have become visible only now."""
+        return not self._bookmark.is_settled(page.logs[0], page.asked_at)
 
     def _forward_batch(self, request: PageRequest, page: Page, new: Sequence[Log]) -> Batch:
         def done() -> None:
@@ -267,11 +271,11 @@ class LogSync:
                 break
         else:
             # That it was the end is believed where nothing depends on it, or where the oldest log was read.
-            oldest = None if plan.is_complete and stretch.has_cursor else self._ask_for_oldest()
-            if oldest is None or plan.has_read_lately(oldest):
+            first = None if plan.is_complete and stretch.has_cursor else self._ask_for_first()
+            if first is None or plan.has_read_lately(first.logs[0].id) or self._is_late(first):
                 stretch.reached_start()
             elif not plan.has_met_goal:
-                raise IncompleteLogError(_ends_early(request, plan.read, oldest))
+                raise IncompleteLogError(_ends_early(request, plan.read, first.logs[0].id))
         self._bookmark.backward_done(stretch.anchor(), stretch.before_anchor(), stretch.logs(), newest)
         if stretch.cursor is not None and (had_news or had_position):
             self._win_cursor(stretch)

@@ -13,7 +13,6 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,10 +26,9 @@ from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, RetryAfter, Simulator
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
 from tap_sequence.timestamps import MICROSECONDS
 from tap_sequence.transport import Answer
-from tests.conftest import count
 from tests.harness import config_for
 
 Simulate = Callable[..., Simulator]
@@ -333,30 +331,6 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
     assert client.requests_sent == len(simulator.requests) == 160
     assert client._transport._idle.qsize() <= 8
     client.close()
-
-
-@pytest.mark.long
-def test_a_limit_of_100_a_minute_met_with_1200_is_settled_to(simulate: Simulate) -> None:
-    """Three minutes of real time, for all kinds of `Retry-After` at once."""
-
-    def read(retry_after: RetryAfter) -> tuple[int, list[int]]:
-        simulator = simulate(1, rate_limit=100, retry_after=retry_after)
-        client = client_for(simulator, requests_per_minute=1200)
-        began = time.monotonic()
-        while time.monotonic() - began < 60:
-            client.fetch(FIRST)
-        first = len(simulator.requests)
-        while time.monotonic() - began < 180:
-            client.fetch(FIRST)
-        return first, [request.status for request in simulator.requests[first:]]
-
-    with ThreadPoolExecutor() as executor:
-        for first, later in executor.map(read, RetryAfter):
-            count("requests in the first minute under a limit of 100", first)
-            count("requests in the two minutes after", len(later))
-            count("of these refused", later.count(429))
-            assert later.count(429) < 0.05 * len(later)
-            assert later.count(200) > 0.6 * 200
 
 
 # Time and size

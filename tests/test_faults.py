@@ -8,17 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tap_sequence.simulator import RetryAfter
-from tests.fault_scenarios import SCENARIOS, Outcome, Scenario
+from tests.fault_scenarios import SCENARIOS, Outcome
 from tests.faults import Result, run_limit, run_matrix, summary
 
 NAMES = [scenario.name for scenario in SCENARIOS]
-
-
-def may_fail(scenario: Scenario) -> pytest.MarkDecorator | tuple[()]:
-    return pytest.mark.xfail(reason=scenario.unsolved) if scenario.unsolved else ()
-
-
-PARAMETERS = [pytest.param(scenario.name, marks=may_fail(scenario)) for scenario in SCENARIOS]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +25,7 @@ def test_names_are_told_apart() -> None:
 
 
 @pytest.mark.timeout(600)  # The first waits for all to be run.
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:
     result = results[name]
     assert not result.problems, result.stderr
@@ -58,7 +51,7 @@ def test_nothing_secret_is_written_at_debug_level_either() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_matrix_holds_in_processes_started_anew_at_debug_level() -> None:
-    results = run_matrix([one for one in SCENARIOS if not one.unsolved], debug=True)
+    results = run_matrix(SCENARIOS, debug=True)
     assert not [(result.scenario.name, result.problems) for result in results if result.problems]
     assert "silent losses 0, repeats 0" in summary(results)
 
