@@ -399,6 +399,7 @@ class _Stretch:
         self._youngest = bookmark.latest or 0
         self._goal = {bookmark.anchor.id, *bookmark.before_anchor} if bookmark.anchor else set()
         self._goal_at: int | None = None
+        self._beyond: list[str] = []
         self._behind_cursor = 0
         self._is_whole_list = False
         self.has_cursor = False
@@ -411,6 +412,7 @@ class _Stretch:
             return
         self._youngest = max(self._youngest, *(log.created_at for log in page.logs))
         if self.has_cursor:
+            self._beyond += [log.id for log in page.logs][: BEFORE_ANCHOR - len(self._beyond)]
             # Beyond the cursor's page only stragglers within the lookback matter.
             bound = self._youngest - self._bookmark.lookback
             self._newest_first.extend(log for log in page.logs if log.created_at >= bound)
@@ -451,12 +453,15 @@ class _Stretch:
         """Return ids from before the anchor, the nearest last."""
         if self.anchor() is None:
             return []
-        place = self._behind_cursor - 1 if self.has_cursor else self._goal_at
-        assert place is not None  # noqa: S101  # there is an anchor
+        if self.has_cursor:
+            # The log that the cursor stands for, and what was read after its page.
+            read = [self._newest_first[self._behind_cursor].id, *self._beyond]
+        else:
+            assert self._goal_at is not None  # noqa: S101  # it is the anchor
+            read = [log.id for log in self._newest_first[self._goal_at + 1 :]]
         # Those that the state named before come last: some may not be there any more.
-        read = [log.id for log in self._newest_first[place + 1 :]]
-        known = [log_id for log_id in reversed(self._bookmark.before_anchor) if log_id not in read]
-        return [*read, *known][:BEFORE_ANCHOR][::-1]
+        known = [log_id for log_id in reversed(self._bookmark.before_anchor) if log_id not in self._ids]
+        return list(dict.fromkeys([*read, *known]))[:BEFORE_ANCHOR][::-1]
 
     def logs(self) -> list[Log]:
         """Return what was kept, oldest first."""

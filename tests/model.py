@@ -10,7 +10,7 @@ from typing import Any
 
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.decoding import PageDecoder
-from tap_sequence.errors import BadRequestError, RequestError
+from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.simulator import SimulatedApi
@@ -78,8 +78,12 @@ def run(
     state_every: int = 1,
     kill_after: int | None = None,
     between_batches: Callable[[], None] = lambda: None,
+    emitted: list[str] | None = None,
+    written: list[dict[str, Any]] | None = None,
 ) -> ModelRun:
     """Make one run, as the stream would; killed after `kill_after` records if it gets that far.
+
+    Of a run that fails, `emitted` and `written` hold the ids and the states.
 
     Raises:
         KilledError: It was; what came out until then is its first argument.
@@ -93,7 +97,10 @@ def run(
         logger=LOGGER,
         pause=lambda _: None,
     )
-    result = ModelRun()
+    result = ModelRun(
+        ids=[] if emitted is None else emitted,
+        states=[] if written is None else written,
+    )
     before = len(api.requests)
 
     def emit(batch: Batch) -> None:
@@ -109,11 +116,15 @@ def run(
         result.states.append(bookmark.to_state())
         result.ids_at_state.append(len(result.ids))
 
-    for number, batch in enumerate(sync.batches(), start=1):
-        emit(batch)
-        if number % state_every == 0:
-            write_state()
-        between_batches()
+    try:
+        for number, batch in enumerate(sync.batches(), start=1):
+            emit(batch)
+            if number % state_every == 0:
+                write_state()
+            between_batches()
+    except TapSequenceError:
+        write_state()
+        raise
     write_state()
     result.requests = len(api.requests) - before
     return result

@@ -113,7 +113,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.state.get("anchor_id"))
     @rule()
     def the_anchor_is_deleted(self) -> None:
-        if self.api.store.position_of(self.state["anchor_id"]) is not None and self.state["before_anchor"]:
+        is_there = [self.api.store.position_of(log_id) is not None for log_id in self.state["before_anchor"]]
+        if any(is_there) and self.api.store.position_of(self.state["anchor_id"]) is not None:
             self.api.store.remove(self.state["anchor_id"])
 
     @rule(keep=st.integers(1, 30))

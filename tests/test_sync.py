@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from typing import Any
 
@@ -422,3 +423,107 @@ def test_a_cursor_to_go_forward_again_is_asked_for_once() -> None:
     for batch in LogSync(remember, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None).batches():
         batch.done()
     assert [request.is_optional for request in asked] == [False] * (len(asked) - 1) + [True]
+
+
+def test_logs_dated_in_the_past_hide_no_other_on_the_way_back_to_the_anchor() -> None:
+    """An import, in the list's order by id: whole pages that are older than anything around them."""
+    api = account(0, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
+    now = 1_800_000_000 * SECOND
+    year = 365 * 86_400 * SECOND
+    api.store.add_at([now + number * SECOND for number in range(250)])
+    first = run(api, now=long_after)
+    new = api.store.add_at([now + number * SECOND for number in range(300, 450)])
+    for number in range(500, 700):
+        # One of two is dated so; the other is taken away again.
+        imported, other = api.store.add_at([now + number * SECOND] * 2, disorder=year)
+        if api.store.log(other)["createdAt"] < api.store.log(imported)["createdAt"]:
+            imported, other = other, imported
+        api.store.remove(other)
+        new.append(imported)
+    new += api.store.add_at([now + number * SECOND for number in range(800, 950)])
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    assert sorted(run(api, state, now=long_after).ids) == sorted(new)
+
+
+@pytest.mark.parametrize("logs", [8, 101, 250])
+def test_an_anchor_that_alone_was_deleted_repeats_nothing(logs: int) -> None:
+    api = account(logs)
+    first = run(api, now=long_after)
+    gone = first.states[-1]["anchor_id"] or api.store.ids()[-1]
+    api.store.remove(gone)
+    new = api.store.grow(3)
+    assert sorted(run(api, first.states[-1], now=long_after).ids) == sorted(new)
+
+
+def test_a_list_that_rolls_while_it_is_read_backward_is_read_to_its_end() -> None:
+    api = account(2000)
+    first = run(api, now=long_after)
+    for log_id in api.store.ids()[:-10]:
+        api.store.remove(log_id)
+    api.store.grow(500)
+
+    def roll() -> None:
+        api.store.grow(3)
+        for log_id in api.store.ids()[:3]:
+            api.store.remove(log_id)
+
+    owed = set(api.store.ids()) - set(first.ids)
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    second = run(api, state, now=long_after, between_batches=roll)
+    assert owed & set(api.store.ids()) <= set(second.ids)
+    assert not set(first.ids) & set(second.ids)
+
+
+def test_a_run_that_goes_on_and_is_led_to_the_first_page_ends_without_repeats() -> None:
+    api = account(5000, cursor_kind=CursorKind.OPAQUE, unknown_cursor=UnknownCursor.FIRST_PAGE)
+    first = run(api, now=long_after)
+    new = api.store.grow(350)
+
+    def forget() -> None:
+        api.options = dataclasses.replace(api.options, cursor_key="another")
+
+    emitted: list[str] = []
+    with pytest.raises(PaginationLoopError):
+        run(api, first.states[-1], now=long_after, between_batches=forget, emitted=emitted)
+    assert set(emitted) <= set(new)
+
+
+def test_a_log_dated_in_the_future_does_not_make_the_state_grow() -> None:
+    api = account(1000)
+    plain = len(run(api, now=long_after).states[-1]["recent_ids"])
+    api.store.add_at([long_after() + 90_000 * SECOND])
+    result = run(api, now=long_after)
+    assert len(result.states[-1]["recent_ids"]) <= plain + 1
+    api.store.grow(300)
+    assert len(run(api, result.states[-1], now=long_after).states[-1]["recent_ids"]) <= 2 * plain + 2
+
+
+def test_a_total_that_is_never_reached_ends_the_run_even_while_logs_keep_coming() -> None:
+    api = account(300)
+
+    class Api:
+        """Says that there is one log more than there is, and has a new one for each look."""
+
+        credentials = api.credentials
+        requests = api.requests
+
+        @staticmethod
+        def respond(path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
+            response = api.respond(path, query, headers)
+            page = json.loads(response.body)
+            page["pagination"]["totalResultSize"] += 1
+            if "after" not in page["pagination"]:
+                api.store.grow(1)
+            return dataclasses.replace(response, body=json.dumps(page).encode())
+
+    with pytest.raises(IncompleteLogError, match="the next run reads the whole list again"):
+        run(Api(), now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
+    assert len(api.requests) < 60
+
+
+def test_logs_left_out_on_the_way_are_brought_by_the_next_run() -> None:
+    api = account(1000, faults=[Fault.parse("4=empty-page")])
+    states: list[dict[str, Any]] = []
+    with pytest.raises(IncompleteLogError, match=r"has 900 logs .* there are 1000"):
+        run(api, now=long_after, written=states)
+    assert set(run(api, states[-1], now=long_after).ids) >= set(api.store.ids()[300:400])
