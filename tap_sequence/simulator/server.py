@@ -99,20 +99,11 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of clients that hang up: tests and users do it all the time."""
 
 
-class _Dripping(io.BytesIO):
-    """A file that passes on one byte at a time, with a pause behind each."""
-
-    def __init__(self, file: io.BufferedIOBase, seconds: float) -> None:
-        super().__init__()
-        self._file = file
-        self._seconds = seconds
-
-    def write(self, data: Any) -> int:
-        for byte in bytes(data):
-            self._file.write(bytes([byte]))
-            self._file.flush()
-            time.sleep(self._seconds)
-        return len(data)
+def _drip(file: io.BufferedIOBase, data: bytes, seconds: float) -> None:
+    """Write one byte at a time, with a pause behind each."""
+    for byte in data:
+        file.write(bytes([byte]))
+        time.sleep(seconds)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -120,7 +111,6 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "SequenceSimulator"
     sys_version = ""
     disable_nagle_algorithm = True
-    wbufsize = -1  # One segment for head and body.
     server: _Server
 
     def do_GET(self) -> None:  # the name that http.server looks for
@@ -152,19 +142,28 @@ class _Handler(BaseHTTPRequestHandler):
                 if value:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.body)))
-            wfile = self.wfile
-            # http.server keeps the head to itself until end_headers.
-            self.wfile = _Dripping(wfile, response.drip_head) if response.drip_head else wfile
-            self.end_headers()
-            self.wfile = _Dripping(wfile, response.drip) if response.drip else wfile
-            self.wfile.write(response.body[: response.cut_at])
-            self.wfile = wfile
-            self.wfile.flush()
+            head, body = self._head(), response.body[: response.cut_at]
+            if response.drip_head:
+                _drip(self.wfile, head, response.drip_head)
+                head = b""
+            if response.drip:
+                self.wfile.write(head)
+                _drip(self.wfile, body, response.drip)
+            else:
+                # One segment for head and body.
+                self.wfile.write(head + body)
         if response.cut_at is not None:
             self.close_connection = True
             if not response.reset:
                 return
             self.connection.close()
+
+    def _head(self) -> bytes:
+        """Return status line and headers, as http.server has kept them until now."""
+        file, self.wfile = self.wfile, io.BytesIO()
+        self.end_headers()
+        head, self.wfile = self.wfile.getvalue(), file
+        return head
 
     def log_message(self, *_: Any) -> None:
         """Write nothing: standard error belongs to the tap."""
