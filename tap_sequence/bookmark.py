@@ -194,6 +194,11 @@ class Bookmark:
         return log_id in self._met or log_id in self._carried
 
     @property
+    def settled_ids(self) -> frozenset[str]:
+        """The anchor's id and those before it: nothing before any of them is new."""
+        return frozenset([self.anchor.id, *self.before_anchor] if self.anchor else [])
+
+    @property
     def forgotten(self) -> int:
         """How many logs were emitted that the state has no room to remember."""
         return max(0, len(self._carried) + len(self._met) - RECENT_IDS_CAP)

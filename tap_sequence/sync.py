@@ -110,7 +110,8 @@ class LogSync:
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
         _, first = _first_page_with_logs(pages)
         if first is None:
-            yield from self._forward(pages, whole=True)
+            # An empty list has to add up like any other.
+            yield from self._forward(walk(self._fetch, SortOrder.ASCENDING), whole=True)
         elif first[1].logs[-1].created_at >= self._start_date:
             yield from self._forward(_chain(first, pages), whole=True)
         else:
@@ -149,7 +150,7 @@ class LogSync:
     def _backward_to_bookmark(self) -> Iterator[Batch]:
         anchor, latest, lookback = self._bookmark.anchor, self._bookmark.latest, self._bookmark.lookback
         if anchor is not None:
-            yield from self._backward(_Backward({anchor.id, *self._bookmark.before_anchor}))
+            yield from self._backward(_Backward(self._bookmark.settled_ids))
         elif latest is not None:
             since = latest - lookback
             yield from self._backward(_Backward(since=since, read_on_to=min(since, latest - DISORDER)))
@@ -397,7 +398,7 @@ class _Stretch:
         self._newest_first: list[Log] = []
         self._ids: set[str] = set()
         self._youngest = bookmark.latest or 0
-        self._goal = {bookmark.anchor.id, *bookmark.before_anchor} if bookmark.anchor else set()
+        self._goal = bookmark.settled_ids
         self._goal_at: int | None = None
         self._beyond: list[str] = []
         self._behind_cursor = 0

@@ -156,6 +156,11 @@ def test_a_state_that_cannot_be_understood_asks_for_nothing() -> None:
     assert api.requests == []
 
 
+def test_an_empty_list_is_not_believed_while_the_total_says_more_with_start_date_either() -> None:
+    api = account(300, faults=[Fault.parse("1=empty-page"), Fault.parse("1=no-after")])
+    assert run(api, now=long_after, start_date=1).ids == api.store.ids()
+
+
 # The lookback
 
 
