@@ -268,6 +268,7 @@ def odd_cursor(simulator: Simulator, oddity: str) -> tuple[str, list[str]]:
 
 def check_unknown_cursor(simulator: Simulator, cursor: str, right_page: list[str] | None) -> None:
     """Check each way to answer a cursor that would point at `right_page`, or nowhere."""
+    all_ids = simulator.store.ids()
     query = {"sortOrder": "ASC", "limit": 5}
     for unknown in UnknownCursor:
         simulator.api.options = dataclasses.replace(simulator.api.options, unknown_cursor=unknown)
@@ -276,6 +277,12 @@ def check_unknown_cursor(simulator: Simulator, cursor: str, right_page: list[str
             assert response.json() == page(simulator, **query)
         elif unknown is UnknownCursor.EMPTY_PAGE:
             assert response.json() == {"items": [], "pagination": {"totalResultSize": len(simulator.store)}}
+        elif unknown is UnknownCursor.ELSEWHERE:
+            found = ids(response.json())
+            first = all_ids.index(found[0])
+            assert found == all_ids[first : first + 5]
+            assert found not in (right_page, [])
+            assert response.json() == page(simulator, **query, after=cursor)
         elif unknown is UnknownCursor.RIGHT_PAGE and right_page is not None:
             assert ids(response.json()) == right_page
         else:
@@ -310,6 +317,20 @@ def test_a_guessed_random_id_points_nowhere(simulate: Simulate) -> None:
     check_unknown_cursor(simulator, odd_cursor(simulator, "guess")[0], None)
 
 
+@pytest.mark.parametrize("order", ["ASC", "DESC"])
+@pytest.mark.parametrize("logs", [0, 1, 2, 250])
+def test_different_cursors_that_were_never_issued_find_different_pages_elsewhere(
+    simulate: Simulate, logs: int, order: str
+) -> None:
+    simulator = simulate(logs, unknown_cursor=UnknownCursor.ELSEWHERE)
+    found = {
+        tuple(ids(page(simulator, sortOrder=order, limit=100, after=f"garbage {number}")))
+        for number in range(20)
+    }
+    assert len(found) == 1 if logs <= 2 else len(found) > 10
+    assert all(logs == 0 or page_ids for page_ids in found)
+
+
 # What goes wrong
 
 
@@ -329,6 +350,14 @@ def test_over_the_limit_comes_a_429_that_says_when_the_window_ends(
         assert began + 60 <= time.time() + int(retry_after) <= time.time() + 61
     else:
         assert began + 60 <= email.utils.parsedate_to_datetime(retry_after).timestamp() <= time.time() + 61
+    # Told how long to ask for, it asks for that.
+    simulator.api.options = dataclasses.replace(simulator.api.options, retry_after_seconds=1)
+    response = get(simulator)
+    if kind is RetryAfter.SECONDS:
+        assert response.headers["Retry-After"] == "1"
+    elif kind is RetryAfter.DATE:
+        date = email.utils.parsedate_to_datetime(response.headers["Retry-After"])
+        assert date.timestamp() <= time.time() + 2
     # The same requests are outside a shorter window.
     simulator.api.options = dataclasses.replace(simulator.api.options, rate_window=0.0)
     assert get(simulator).status_code == 200

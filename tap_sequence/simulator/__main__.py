@@ -72,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate-limit", type=int, help="requests allowed in a window; the next gets 429")
     parser.add_argument("--rate-window", type=float, default=defaults.rate_window, help="seconds in a window")
     parser.add_argument(
+        "--retry-after-seconds",
+        type=int,
+        help="seconds that a 429 asks to wait; without it, until the window has room again",
+    )
+    parser.add_argument(
         "--fault",
         action="append",
         type=_fault,
@@ -96,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rate_limit=given.rate_limit,
         rate_window=given.rate_window,
         retry_after=given.retry_after,
+        retry_after_seconds=given.retry_after_seconds,
         faults=given.fault,
     )
     credentials = (given.client_id, given.client_secret)

@@ -15,6 +15,7 @@ import math
 import random
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ class UnknownCursor(StrEnum):
     EMPTY_PAGE = "empty-page"
     RIGHT_PAGE = "right-page"
     """The page that it points at; refused where it points nowhere."""
+    ELSEWHERE = "elsewhere"
+    """A page out of place: always the same one for a cursor, and never the one that it points at."""
 
 
 class RetryAfter(StrEnum):
@@ -85,6 +88,7 @@ class Options:
         rate_limit: Requests allowed within `rate_window` seconds; None allows any number.
         rate_window: Seconds.
         retry_after: How a 429 says when to come back.
+        retry_after_seconds: In how many seconds it says so; None says when the window has room again.
         faults: What goes wrong at which request.
     """
 
@@ -99,6 +103,7 @@ class Options:
     rate_limit: int | None = None
     rate_window: float = 60.0
     retry_after: RetryAfter = RetryAfter.SECONDS
+    retry_after_seconds: int | None = None
     faults: Sequence[Fault] = ()
 
 
@@ -126,6 +131,40 @@ class _Counters:
     answered_at: deque[float] = field(default_factory=deque)
 
 
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    """Finds the stretch of the list, from index to index, that a request is for.
+
+    Attributes:
+        positions: The list, in ascending order.
+        limit: How many logs are asked for.
+        upward: Whether those above a place are, rather than those below it.
+    """
+
+    positions: Sequence[Position]
+    limit: int
+    upward: bool = True
+
+    def beginning(self, order: str) -> tuple[int, int]:
+        count = min(len(self.positions), self.limit)
+        return (0, count) if order == "ASC" else (len(self.positions) - count, len(self.positions))
+
+    def next_to(self, place: Position) -> tuple[int, int]:
+        if self.upward:
+            first = bisect.bisect_right(self.positions, place)
+            return first, min(len(self.positions), first + self.limit)
+        last = bisect.bisect_left(self.positions, place)
+        return max(0, last - self.limit), last
+
+    def elsewhere(self, cursor: str, place: Position | None) -> tuple[int, int]:
+        """Return a stretch that depends on nothing but the cursor, and is not the one next to `place`."""
+        count = len(self.positions)
+        right = 0 if place is None else self.next_to(place)[0]
+        steps = 1 + zlib.crc32(cursor.encode()) % max(1, count - 1)
+        first = (right + steps) % max(1, count)
+        return first, min(count, first + self.limit)
+
+
 class SimulatedApi:
     """A simulated Sequence account.
 
@@ -136,6 +175,8 @@ class SimulatedApi:
         clock: Seconds since 1970; given, the account shows the demo's window of time. Without, it holds what `store`
             is told to.
     """
+
+    store_class = LogStore
 
     def __init__(
         self,
@@ -148,7 +189,7 @@ class SimulatedApi:
         self.options = options or Options()
         self.credentials = credentials
         self._clock = clock
-        self.store = LogStore(
+        self.store = self.store_class(
             self.options.seed,
             timeline or Timeline(_TEST_ORIGIN),
             log_ids=self.options.log_ids,
@@ -213,6 +254,8 @@ class SimulatedApi:
                 times.append(now)
                 return None
             wait = times[0] + options.rate_window - now
+        if options.retry_after_seconds is not None:
+            wait = options.retry_after_seconds
         match options.retry_after:
             case RetryAfter.SECONDS:
                 extra = {"Retry-After": str(math.ceil(wait))}
@@ -255,43 +298,42 @@ class SimulatedApi:
             return _bad_request("only one of before and after can be given")
         filters = Filters(query.get("activityLogObjectId"), query.get("activityLogObjectEntityId"))
         positions = self.store.positions(filters)
-        first, last = 0, min(len(positions), int(limit))
-        if order == "DESC":
-            first, last = len(positions) - last, len(positions)
+        first, last = _Finder(positions, int(limit)).beginning(order)
         for direction in ("after", "before"):
             if direction not in query:
                 continue
+            find = _Finder(positions, int(limit), upward=(order == "ASC") == (direction == "after"))
             try:
-                place = self._place(query[direction], order, filters)
+                first, last = self._find(query[direction], find, order, filters)
             except NotACursorError:
                 return _bad_request(f"{direction} is not a valid cursor")
-            if place is not None:
-                first, last = _slice(
-                    positions, place, int(limit), upward=(order == "ASC") == (direction == "after")
-                )
-            elif self.options.unknown_cursor is UnknownCursor.EMPTY_PAGE:
-                return Response(HTTPStatus.OK, self._page([], {}, len(positions)))
         return self._list_slice(positions, first, last, order, filters)
 
-    def _place(self, cursor: str, order: str, filters: Filters) -> Position | None:
-        """Return where a cursor points, or None where one that was never issued is answered in some other way.
+    def _find(self, cursor: str, find: _Finder, order: str, filters: Filters) -> tuple[int, int]:
+        """Return the stretch of the list that a cursor leads to.
 
         Raises:
             NotACursorError: It is to be refused.
         """
         codec = CursorCodec(self.options.cursor_kind, self.store, self.options.cursor_key)
-        unknown = self.options.unknown_cursor
+        place = None
         try:
-            return codec.read(cursor, order, filters)
+            return find.next_to(codec.read(cursor, order, filters))
         except NeverIssuedError as error:
-            if unknown is UnknownCursor.RIGHT_PAGE:
-                return error.position
+            place = error.position
         except NotACursorError:
-            if unknown is UnknownCursor.RIGHT_PAGE:
-                raise
-        if unknown is UnknownCursor.REFUSE:
-            raise NotACursorError
-        return None
+            pass
+        match self.options.unknown_cursor:
+            case UnknownCursor.RIGHT_PAGE if place is not None:
+                return find.next_to(place)
+            case UnknownCursor.FIRST_PAGE:
+                return find.beginning(order)
+            case UnknownCursor.EMPTY_PAGE:
+                return 0, 0
+            case UnknownCursor.ELSEWHERE:
+                return find.elsewhere(cursor, place)
+            case _:
+                raise NotACursorError
 
     def _list_slice(
         self, positions: Sequence[Position], first: int, last: int, order: str, filters: Filters
@@ -316,15 +358,6 @@ class SimulatedApi:
             pagination["totalResultSize"] = total
         items = b",".join(self.store.body(log_id) for log_id in ids)
         return b'{"items":[' + items + b'],"pagination":' + msgspec.json.encode(pagination) + b"}"
-
-
-def _slice(positions: Sequence[Position], place: Position, limit: int, *, upward: bool) -> tuple[int, int]:
-    """Return the stretch of `limit` positions next to a place, above or below it."""
-    if upward:
-        first = bisect.bisect_right(positions, place)
-        return first, min(len(positions), first + limit)
-    last = bisect.bisect_left(positions, place)
-    return max(0, last - limit), last
 
 
 def _bad_request(message: str) -> Response:
