@@ -1,0 +1,1 @@
+"""Others that read the same list, each as its own documentation would have it."""
