@@ -6,8 +6,10 @@ import hashlib
 import http.client
 import itertools
 import multiprocessing
+import random
 import signal
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -61,6 +63,12 @@ class _PooledStore(LogStore):
 class _Api(SimulatedApi):
     store_class = _PooledStore
 
+    def behave(self, options: Options) -> None:
+        self.options = options
+        self.forget_requests()
+        # The same latencies for all, one after the other.
+        self._random = random.Random(options.seed)  # noqa: S311
+
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
@@ -72,7 +80,7 @@ _Order: TypeAlias = Options | None
 """How to behave from now on; None asks for the traffic since then."""
 
 
-def digest_of(ids: Any) -> str:
+def _digest_of(ids: Iterable[str]) -> str:
     """Return what tells two lists of ids apart."""
     digest = hashlib.sha256()
     for log_id in ids:
@@ -86,15 +94,14 @@ def _serve(connection: Connection[_Ready | Traffic, _Order], logs: int, options:
     api = _Api(options)
     api.store.grow(logs)
     with Simulator(api) as simulator:
-        connection.send(_Ready(simulator.base_url, digest_of(api.store.ids())))
+        connection.send(_Ready(simulator.base_url, _digest_of(api.store.ids())))
         while True:
             try:
                 order = connection.recv()
             except EOFError:
                 return
             if order is not None:
-                api.options = order
-                api.forget_requests()
+                api.behave(order)
             statuses = [request.status for request in api.requests]
             connection.send(Traffic(len(statuses), statuses.count(429)))
 
