@@ -126,6 +126,7 @@ class PageDecoder:
             after=pagination.after or None,
             total=pagination.total,
             asked_at=asked_at,
+            size=len(body),
         )
 
     def _decode_carefully(self, body: bytes) -> tuple[list[Any], _Pagination]:

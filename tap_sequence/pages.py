@@ -1,8 +1,8 @@
-"""The shapes that travel between the client, the walk and the stream. Plain data, no behaviour."""
+"""The shapes that travel between the client, the walk and the stream. Plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -24,19 +24,20 @@ class PageRequest:
     Attributes:
         order: Direction of the walk.
         cursor: The `after` to send; None for the first page.
-        number: Which page of its walk this is, from 1; for messages.
+        number: Which page of its walk this is, from 1; for messages. None where that is not known yet.
         is_optional: Whether the run can do without the answer, so that one try is enough: a fault that another try
             might mend is a RequestError at once.
     """
 
     order: SortOrder
     cursor: str | None
-    number: int
+    number: int | None
     is_optional: bool = False
 
     def __str__(self) -> str:
         where = "from the start" if self.cursor is None else f"after cursor {excerpt(self.cursor)}"
-        return f"page {self.number} ({self.order} {where})"
+        which = "a page ahead" if self.number is None else f"page {self.number}"
+        return f"{which} ({self.order} {where})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,18 @@ class Page:
         asked_at: A time no later than that at which the request was sent, in microseconds since 1970: all that was
             visible then is on the page. By the API's own clock (`Date`), where it tells; a local clock that is wrong
             would shorten the lookback, or keep a cursor from ever being saved.
+        size: Bytes of the body that it came in.
     """
 
     logs: tuple[Log, ...]
     after: str | None
     total: int | None
     asked_at: int
+    size: int = 0
+
+    def ids(self) -> Iterator[str]:
+        """Return the logs' ids, in order."""
+        return (log.id for log in self.logs)
 
 
 Fetch: TypeAlias = Callable[[PageRequest], Page]

@@ -121,6 +121,13 @@ CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
         description="Most requests to send in a minute. Sequence allows 1,500 for each key, all its users together.",
     ),
     th.Property(
+        "max_in_flight_requests",
+        th.IntegerType(minimum=1, maximum=16),
+        default=4,
+        title="Requests in flight",
+        description="Most requests under way at once, 1 to 16; 1 reads strictly one page after another.",
+    ),
+    th.Property(
         "request_timeout_seconds",
         th.NumberType(exclusive_minimum=0, maximum=3600),
         default=60,
@@ -181,6 +188,7 @@ class Settings:
     activity_log_object_entity_id: str | None
     lookback_seconds: int
     requests_per_minute: int
+    max_in_flight_requests: int
     request_timeout_seconds: float
     retry_budget_seconds: float
     user_agent: str

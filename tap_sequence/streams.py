@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -18,11 +19,14 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
 from tap_sequence.client import PATH
 from tap_sequence.errors import TapSequenceError
-from tap_sequence.pages import Fetch, Log, Page, PageRequest
+from tap_sequence.hints import Hints
+from tap_sequence.pages import Log, Page, PageRequest
+from tap_sequence.readahead import ReadAhead
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import LogSync
-from tap_sequence.waiting import call_with_ticks
+from tap_sequence.waiting import Waiting
+from tap_sequence.workers import ReadingAhead
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
@@ -77,7 +81,7 @@ class ActivityLogStream(Stream):
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return what a run without state would emit, for callers that want no messages."""
-        for batch in self._log_sync(self._new_bookmark(), self._sequence.client.fetch).batches():
+        for batch in self._log_sync(self._new_bookmark()).batches():
             for log in batch.logs:
                 yield self._to_record(log)
                 batch.emitted(log)
@@ -96,13 +100,14 @@ class ActivityLogStream(Stream):
         self._since_state, self._state_written_at = 0, self.monotonic()
         self.log("Reading from %s", self._sequence.query.host)
         index = 0
+        requests_before = self._sequence.client.requests_sent
         with (
             self.get_record_counter() as record_counter,
             metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
             self.get_sync_timer(),
         ):
             try:
-                for batch in self._log_sync(bookmark, self._fetch(request_counter)).batches():
+                for batch in self._log_sync(bookmark, request_counter).batches():
                     for log in batch.logs:
                         self._check_max_record_limit(current_record_index=index)
                         record = self.post_process(self._to_record(log), context)
@@ -124,27 +129,11 @@ class ActivityLogStream(Stream):
                 # All that was written is described, so that the next run need not write it again.
                 self._write_state_message()
                 raise
+            finally:
+                request_counter.increment(self._sequence.client.requests_sent - requests_before)
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
         self._sequence.stop_signals.check()
-
-    def _fetch(self, request_counter: metrics.Counter) -> Fetch:
-        """Return a fetch that writes a STATE whenever one falls due while a page is on its way."""
-        client = self._sequence.client
-
-        def fetch(request: PageRequest) -> Page:
-            before = client.requests_sent
-            try:
-                return call_with_ticks(
-                    lambda: client.fetch(request),
-                    self._sequence.stop_signals,
-                    seconds_to_tick=self._seconds_to_state,
-                    tick=self._write_state_message,
-                )
-            finally:
-                request_counter.increment(client.requests_sent - before)
-
-        return fetch
 
     # The SDK's own leaves out a STATE that equals the one before; a run that is stopped or that found nothing owes one.
     @override
@@ -172,13 +161,43 @@ class ActivityLogStream(Stream):
     def _new_bookmark(self) -> Bookmark:
         return Bookmark(self._sequence.query, self._sequence.settings.lookback_seconds)
 
-    def _log_sync(self, bookmark: Bookmark, fetch: Fetch) -> LogSync:
+    def _log_sync(self, bookmark: Bookmark, request_counter: metrics.Counter | None = None) -> LogSync:
+        """Return the plan of a run; one with a counter writes a STATE also while it waits for pages."""
+        settings, client = self._sequence.settings, self._sequence.client
+        waiting = Waiting(self._sequence.stop_signals)
+        if request_counter is not None:
+            waiting = Waiting(
+                self._sequence.stop_signals,
+                seconds_to_tick=self._seconds_to_state,
+                tick=self._write_state_message,
+            )
+        plan = partial(
+            ReadAhead,
+            hints=Hints(),
+            page_size=settings.page_size,
+            max_in_flight_requests=settings.max_in_flight_requests,
+        )
+
+        def fetch(request: PageRequest) -> Page:
+            return waiting.call(partial(client.fetch, request))
+
+        def reading_ahead() -> ReadingAhead:
+            return ReadingAhead(
+                fetch=client.fetch,
+                fetch_now=fetch,
+                wait=waiting.get,
+                plan=plan,
+                threads=settings.max_in_flight_requests,
+                logger=self.logger,
+            )
+
         return LogSync(
             fetch,
             bookmark,
-            start_date=self._sequence.settings.start_date_microseconds,
+            start_date=settings.start_date_microseconds,
             logger=self.logger,
             pause=self._sequence.stop_signals.pause,
+            reading_ahead=reading_ahead if settings.max_in_flight_requests > 1 else None,
         )
 
 

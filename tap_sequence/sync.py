@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
@@ -54,9 +55,10 @@ class LogSync:
         start_date: Emit only logs created at or after this time, in microseconds since 1970.
         logger: Where warnings go.
         pause: Waits some seconds.
+        reading_ahead: Returns what gets the pages of one forward walk, until it is left; without it, `fetch` does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it is made of, each named
         self,
         fetch: Fetch,
         bookmark: Bookmark,
@@ -64,8 +66,10 @@ class LogSync:
         start_date: int | None,
         logger: logging.Logger,
         pause: Callable[[float], None],
+        reading_ahead: Callable[[], AbstractContextManager[Fetch]] | None = None,
     ) -> None:
         self._fetch = fetch
+        self._reading_ahead = reading_ahead or (lambda: nullcontext(fetch))
         self._bookmark = bookmark
         self._start_date = start_date
         self._logger = logger
@@ -103,7 +107,7 @@ class LogSync:
     # What the run starts with
 
     def _from_nothing(self) -> Iterator[Batch]:
-        pages = walk(self._fetch, SortOrder.ASCENDING)
+        pages = self._walk_forward()
         if self._start_date is None:
             yield from self._forward(pages, whole=True)
             return
@@ -111,7 +115,7 @@ class LogSync:
         _, first = _first_page_with_logs(pages)
         if first is None:
             # An empty list has to add up like any other.
-            yield from self._forward(walk(self._fetch, SortOrder.ASCENDING), whole=True)
+            yield from self._forward(self._walk_forward(), whole=True)
         elif first[1].logs[-1].created_at >= self._start_date:
             yield from self._forward(_chain(first, pages), whole=True)
         else:
@@ -124,7 +128,7 @@ class LogSync:
         Data tells: the first log must be the one that stood there when the cursor was saved.
         """
         cursor = self._bookmark.cursor
-        pages = walk(self._fetch, SortOrder.ASCENDING, cursor)
+        pages = self._walk_forward(cursor)
         if cursor is None:
             return pages
         try:
@@ -158,6 +162,10 @@ class LogSync:
             yield from self._from_nothing()
 
     # Forward
+
+    def _walk_forward(self, start: str | None = None) -> Pages:
+        with self._reading_ahead() as fetch:
+            yield from walk(fetch, SortOrder.ASCENDING, start)
 
     def _forward(self, pages: Pages, *, whole: bool) -> Iterator[Batch]:
         """Emit what a forward walk brings. A `whole` one began at the oldest log, so that its end can be checked."""

@@ -44,7 +44,7 @@ from tap_sequence.settings import (
 )
 from tap_sequence.stopping import StopSignals
 from tap_sequence.streams import ActivityLogStream
-from tap_sequence.waiting import call_with_ticks
+from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -256,7 +256,7 @@ class SequenceTap(Tap):
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
         client = self._new_client(patience=CONNECTION_TEST_SECONDS)
-        page = call_with_ticks(lambda: client.fetch(request, limit=1), self.stop_signals)
+        page = Waiting(self.stop_signals).call(lambda: client.fetch(request, limit=1))
         newest = (
             f"the newest log is from {page.logs[0].created_at_text}" if page.logs else "there is no log yet"
         )

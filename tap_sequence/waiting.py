@@ -13,48 +13,66 @@ from tap_sequence.stopping import StopSignals
 _T = TypeVar("_T")
 
 
-def call_with_ticks(
-    call: Callable[[], _T],
-    stop_signals: StopSignals,
-    *,
-    seconds_to_tick: Callable[[], float] = lambda: math.inf,
-    tick: Callable[[], None] = lambda: None,
-) -> _T:
-    """Return what `call` returns, or raise what it raises; meanwhile `tick` each time it falls due.
-
-    The call runs in a daemon thread, so that a signal ends the process even while the call hangs.
+class Waiting:
+    """Waits in the main thread.
 
     Args:
-        call: What takes long.
-        stop_signals: What ends the wait.
+        stop_signals: What ends a wait.
         seconds_to_tick: Seconds until the next tick.
-        tick: Runs in the calling thread.
-
-    Raises:
-        StoppedError: A signal came.
+        tick: What is done when it falls due.
     """
-    # Its `put` is safe in a signal handler. None is what a signal puts there.
-    outcome: SimpleQueue[tuple[_T | None, BaseException | None] | None] = SimpleQueue()
 
-    def work() -> None:
-        try:
-            outcome.put((call(), None))
-        except BaseException as error:  # noqa: BLE001  # handed over to the caller, whatever it is
-            outcome.put((None, error))
+    def __init__(
+        self,
+        stop_signals: StopSignals,
+        *,
+        seconds_to_tick: Callable[[], float] = lambda: math.inf,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._stop_signals = stop_signals
+        self._seconds_to_tick = seconds_to_tick
+        self._tick = tick
 
-    with stop_signals.waking(lambda: outcome.put(None)):
-        threading.Thread(target=work, daemon=True).start()
-        while True:
-            seconds = seconds_to_tick()
+    def get(self, queue: SimpleQueue[_T | None]) -> _T | None:
+        """Return what comes next out of a queue.
+
+        Raises:
+            StoppedError: A signal came.
+        """
+        # Its `put` is safe in a signal handler.
+        with self._stop_signals.waking(lambda: queue.put(None)):
+            while True:
+                seconds = self._seconds_to_tick()
+                try:
+                    got = queue.get(timeout=max(0.0, seconds) if math.isfinite(seconds) else None)
+                except Empty:
+                    self._tick()
+                    continue
+                self._stop_signals.check()
+                return got
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Return what a function returns, or raise what it raises.
+
+        It runs in a daemon thread, so that a signal ends the process even while it hangs.
+
+        Raises:
+            StoppedError: A signal came.
+        """
+        outcome: SimpleQueue[tuple[_T | None, BaseException | None] | None] = SimpleQueue()
+
+        def work() -> None:
             try:
-                got = outcome.get(timeout=max(0.0, seconds) if math.isfinite(seconds) else None)
-            except Empty:
-                tick()
-                continue
-            stop_signals.check()
-            if got is None:
-                continue
-            result, error = got
-            if error is not None:
-                raise error
-            return result  # type: ignore[return-value]  # the call's own result: there was no error
+                outcome.put((function(), None))
+            except BaseException as error:  # noqa: BLE001  # handed over to the caller, whatever it is
+                outcome.put((None, error))
+
+        self._stop_signals.check()
+        threading.Thread(target=work, daemon=True).start()
+        got = None
+        while got is None:
+            got = self.get(outcome)
+        result, error = got
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # the function's own result: there was no error

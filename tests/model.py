@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.decoding import PageDecoder
 from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
+from tap_sequence.hints import Hints
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import PATH
 from tap_sequence.sync import Batch, LogSync
+from tests.stepping import SteppedReadingAhead
 
 LOGGER = logging.getLogger("tests.model")
 SECOND = 1_000_000
@@ -34,6 +37,7 @@ class ModelRun:
     states: list[dict[str, Any]] = field(default_factory=list)
     ids_at_state: list[int] = field(default_factory=list)
     requests: int = 0
+    hints: int = 0
 
 
 def fetch_from(
@@ -80,8 +84,11 @@ def run(
     between_batches: Callable[[], None] = lambda: None,
     emitted: list[str] | None = None,
     written: list[dict[str, Any]] | None = None,
+    ahead: int | None = None,
 ) -> ModelRun:
     """Make one run, as the stream would; killed after `kill_after` records if it gets that far.
+
+    With `ahead`, it reads ahead, and answers come in an order drawn from this seed.
 
     Of a run that fails, `emitted` and `written` hold the ids and the states.
 
@@ -90,12 +97,32 @@ def run(
     """
     query = query or Query("model", "v")
     bookmark = Bookmark.load(state or {}, query, lookback_seconds)
+    cursors = {(state or {}).get("cursor"), None}
+    ask = fetch_from(api, now, page_size, query)
+
+    def fetch(request: PageRequest) -> Page:
+        page = ask(request)
+        cursors.add(page.after)
+        return page
+
+    rng, hints = random.Random(ahead), Hints()
+
+    readings: list[SteppedReadingAhead] = []
+
+    def reading_ahead() -> SteppedReadingAhead:
+        reading = SteppedReadingAhead(
+            fetch, rng, page_size=page_size, max_in_flight_requests=rng.randint(2, 5), hints=hints
+        )
+        readings.append(reading)
+        return reading
+
     sync = LogSync(
-        fetch_from(api, now, page_size, query),
+        fetch,
         bookmark,
         start_date=start_date,
         logger=LOGGER,
         pause=lambda _: None,
+        reading_ahead=None if ahead is None else reading_ahead,
     )
     result = ModelRun(
         ids=[] if emitted is None else emitted,
@@ -113,6 +140,7 @@ def run(
         batch.done()
 
     def write_state() -> None:
+        assert bookmark.cursor in cursors, "a cursor that the API did not return"
         result.states.append(bookmark.to_state())
         result.ids_at_state.append(len(result.ids))
 
@@ -127,4 +155,5 @@ def run(
         raise
     write_state()
     result.requests = len(api.requests) - before
+    result.hints = sum(reading.hints_asked for reading in readings)
     return result

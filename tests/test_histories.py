@@ -43,6 +43,9 @@ LOGS = st.lists(st.tuples(GAPS, DELAYS), min_size=1, max_size=40)
 DISORDER = 4_000_000
 
 
+# Whether a run reads ahead, and in which order its answers come.
+AHEAD = st.none() | st.integers(0, 2**16)
+
 # Explaining a failure takes longer than finding it.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
@@ -185,26 +188,35 @@ class Histories(RuleBasedStateMachine):
 
     # Runs
 
-    @rule(meanwhile=st.just([]) | LOGS)
-    def run_that_finishes(self, meanwhile: list[tuple[int, int]]) -> None:
+    @rule(meanwhile=st.just([]) | LOGS, ahead=AHEAD)
+    def run_that_finishes(self, meanwhile: list[tuple[int, int]], ahead: int | None) -> None:
         owed = self._owed()
         before = self.state
-        result = self._run(between_batches=self._grow_by(meanwhile))
+        result = self._run(between_batches=self._grow_by(meanwhile), ahead=ahead)
         self._check(result, len(result.ids))
         assert owed <= self.emitted[self.query], "lost"
         # What happens meanwhile can make the run look again, which costs the overlap once more.
         if not meanwhile and before.get("query") == self.query.to_state() and self.start_date is None:
             pages = math.ceil(len(result.ids) / self.page_size)
             overlap = math.ceil(len(before["recent_ids"]) / self.page_size)
-            assert result.requests <= pages + overlap + 4
+            # Hints start after a page in this model, and after ten in real runs.
+            assert result.requests <= pages + overlap + 4 + 2 * result.hints
+        count("hints", result.hints)
         count("finished runs")
 
-    @rule(logs=LOGS, kill_after=st.integers(0, 8), state_every=st.integers(1, 3))
-    def run_that_is_killed(self, logs: list[tuple[int, int]], kill_after: int, state_every: int) -> None:
+    @rule(
+        logs=LOGS,
+        kill_after=st.integers(0, 8) | st.integers(0, 80),
+        state_every=st.integers(1, 3),
+        ahead=AHEAD,
+    )
+    def run_that_is_killed(
+        self, logs: list[tuple[int, int]], kill_after: int, state_every: int, ahead: int | None
+    ) -> None:
         self.logs_happen(logs)
         before = self.state
         try:
-            result = self._run(kill_after=kill_after, state_every=state_every)
+            result = self._run(kill_after=kill_after, state_every=state_every, ahead=ahead)
         except KilledError as killed:
             result = killed.args[0]
             count("killed runs")

@@ -16,7 +16,7 @@ import pytest
 
 from tap_sequence.simulator import Fault, Simulator
 from tap_sequence.stopping import StoppedError, StopSignals
-from tap_sequence.waiting import call_with_ticks
+from tap_sequence.waiting import Waiting
 from tests.harness import TAP, Run, command_arguments, config_for, environment, parse_lines, run_process
 
 Simulate = Callable[..., Simulator]
@@ -166,7 +166,7 @@ def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
         signals.check()
     assert stopped.value.exit_status == 143
     with pytest.raises(StoppedError):
-        call_with_ticks(lambda: None, signals)
+        Waiting(signals).call(lambda: None)
 
 
 def test_a_signal_wakes_a_pause() -> None:
@@ -184,19 +184,18 @@ def test_a_signal_ends_the_wait_for_a_call_that_hangs() -> None:
     timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
     timer.start()
     with pytest.raises(StoppedError):
-        call_with_ticks(lambda: hung.wait(60), signals)
+        Waiting(signals).call(lambda: hung.wait(60))
     hung.set()
     timer.join()
 
 
 def test_the_wait_ticks_until_the_call_returns_or_raises() -> None:
     ticked = threading.Event()
-    assert call_with_ticks(
-        lambda: ticked.wait(60), StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set
-    )
+    waiting = Waiting(StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set)
+    assert waiting.call(lambda: ticked.wait(60))
 
     def fail() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011  # it has no text
-        call_with_ticks(fail, StopSignals())
+        waiting.call(fail)

@@ -31,7 +31,7 @@ def test_it_starts_at_a_cursor_and_keeps_its_direction() -> None:
 
 
 def test_the_page_before_a_loop_is_still_yielded() -> None:
-    pages = walk(lambda request: Page((), "a", None, int(request.number)), SortOrder.ASCENDING)
+    pages = walk(lambda request: Page((), "a", None, request.number or 0), SortOrder.ASCENDING)
     assert next(pages)[1].asked_at == 1
     assert next(pages)[1].asked_at == 2
     with pytest.raises(PaginationLoopError):
