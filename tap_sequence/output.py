@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from singer_sdk.contrib.msgspec import MsgSpecWriter
+import msgspec
+from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 
 if TYPE_CHECKING:
     from singer_sdk.singerlib import Message
@@ -16,8 +19,17 @@ else:
     from typing_extensions import override
 
 
+class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
+    """The SDK's RecordMessage, but what it holds need be no dictionary."""
+
+    stream: str
+    record: Any
+    version: int | msgspec.UnsetType
+    time_extracted: datetime
+
+
 class LineWriter(MsgSpecWriter):
-    """The SDK's fast writer, made safe against short writes.
+    """The SDK's fast writer, made safe against short writes, and able to write many records at once.
 
     With PYTHONUNBUFFERED set, standard output is a raw pipe: a write that a signal interrupts returns early, and the
     rest of the line would be missing.
@@ -25,7 +37,23 @@ class LineWriter(MsgSpecWriter):
 
     @override
     def write_message(self, message: Message) -> None:
-        rest = memoryview(bytes(self.format_message(message)))
+        self.write_lines(bytes(self.format_message(message)))
+
+    def write_records(self, stream: str, records: Iterable[Any], *, version: int | None) -> None:
+        """Write a RECORD for each of some decoded logs, all in one write.
+
+        Raises:
+            RecursionError: One of them is nested too deeply. None was written.
+        """
+        now = datetime.now(UTC)
+        known_version = msgspec.UNSET if version is None else version
+        self.write_lines(
+            encoder.encode_lines([_RecordMessage(stream, record, known_version, now) for record in records])
+        )
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write whole lines, and hand them on at once."""
+        rest = memoryview(lines)
         while rest:
             rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.flush()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tap_sequence.pages import Log
+import msgspec
+
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 
 KEEP, HASH, DROP = "keep", "hash", "drop"
@@ -40,20 +41,16 @@ class ActorEmail:
             return hashlib.sha256(text).hexdigest()
         return hmac.digest(self._salt.encode(), text, "sha256").hex()
 
-    def applied_to(self, to_record: Callable[[Log], dict[str, Any]]) -> Callable[[Log], dict[str, Any]]:
-        """Return `to_record` with the addresses in its records hashed or dropped; as it is where they are kept."""
+    def apply(self, record: Any) -> Any:
+        """Return a decoded log with the addresses in it hashed or dropped; the log itself where they are kept."""
         if self._action == KEEP:
-            return to_record
-        change = self._drop_field if self._action == DROP else self._hash_field
-
-        def to_changed_record(log: Log) -> dict[str, Any]:
-            record = to_record(log)
-            # The decoder has checked that both are there.
-            for item in record["activityLogItems"]:
-                change(item["activityLogActor"])
             return record
-
-        return to_changed_record
+        # The decoder has checked that both are there.
+        items = [
+            msgspec.structs.replace(item, activityLogActor=self._changed(item.activityLogActor))
+            for item in record.activityLogItems
+        ]
+        return msgspec.structs.replace(record, activityLogItems=items)
 
     def to_schema(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return a schema of activity logs, the tap's own or an older catalog's, that says what records will hold."""
@@ -70,14 +67,12 @@ class ActorEmail:
         fields[_FIELD] = {**own, **fields.get(_FIELD, {}), "description": own["description"]}
         return result
 
-    @staticmethod
-    def _drop_field(actor: dict[str, Any]) -> None:
-        actor.pop(_FIELD, None)
-
-    def _hash_field(self, actor: dict[str, Any]) -> None:
-        address = actor.get(_FIELD)
-        if address is not None:
-            actor[_FIELD] = self.hash(address)
+    def _changed(self, actor: Any) -> Any:
+        if self._action == DROP:
+            return msgspec.structs.replace(actor, email=msgspec.UNSET)
+        if isinstance(actor.email, str):
+            return msgspec.structs.replace(actor, email=self.hash(actor.email))
+        return actor
 
 
 def _actor_fields(schema: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from singer_sdk import Stream, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
@@ -20,6 +21,7 @@ from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
 from tap_sequence.client import PATH
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.hints import Hints
+from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log, Page, PageRequest
 from tap_sequence.readahead import ReadAhead
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
@@ -54,11 +56,11 @@ class ActivityLogStream(Stream):
 
     def __init__(self, tap: SequenceTap) -> None:
         super().__init__(tap, schema=tap.actor_email.to_schema(ACTIVITY_LOGS_SCHEMA))
-        self._to_record = tap.actor_email.applied_to(to_record)
         self.logger.addFilter(_is_not_announcement)
         self._sequence = tap
         self._bookmark: Bookmark | None = None
         self._is_test = False
+        self._index = 0
         self._since_state = 0
         self._state_written_at = 0.0
         self.monotonic = time.monotonic
@@ -97,10 +99,11 @@ class ActivityLogStream(Stream):
         if not self.is_full_table:
             bookmark = self._bookmark = self._sequence.load_bookmark(self.name)
         self._is_test = not write_messages
-        self._since_state, self._state_written_at = 0, self.monotonic()
+        self._index = self._since_state = 0
+        self._state_written_at = self.monotonic()
         self.log("Reading from %s", self._sequence.query.host)
-        index = 0
         requests_before = self._sequence.client.requests_sent
+        writer = self._page_writer() if write_messages else None
         with (
             self.get_record_counter() as record_counter,
             metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
@@ -108,19 +111,15 @@ class ActivityLogStream(Stream):
         ):
             try:
                 for batch in self._log_sync(bookmark, request_counter).batches():
-                    for log in batch.logs:
-                        self._check_max_record_limit(current_record_index=index)
-                        record = self.post_process(self._to_record(log), context)
-                        if record is not None:
-                            if write_messages:
-                                self._write_record_message(record)
+                    for logs in self._parts(batch.logs):
+                        if writer is not None and self._write_together(writer, logs):
+                            record_counter.increment(len(logs))
+                            for log in logs:
+                                batch.emitted(log)
+                            continue
+                        for record in self._write_each(logs, batch.emitted, context):
                             record_counter.increment()
                             yield record
-                        batch.emitted(log)
-                        index += 1
-                        self._since_state += 1
-                        if self._since_state >= STATE_EVERY_RECORDS:
-                            self._write_state_message()
                     batch.done()
                     if self._is_state_due():
                         self._write_state_message()
@@ -134,6 +133,63 @@ class ActivityLogStream(Stream):
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
         self._sequence.stop_signals.check()
+
+    def _parts(self, logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
+        """Yield a page's logs in parts, and write a STATE wherever one falls due within the page."""
+        while logs:
+            room = STATE_EVERY_RECORDS - self._since_state
+            part, logs = logs[:room], logs[room:]
+            yield part
+            self._since_state += len(part)
+            if self._since_state >= STATE_EVERY_RECORDS:
+                self._write_state_message()
+
+    def _page_writer(self) -> LineWriter | None:
+        """Return a writer for many records at once, if what the SDK would do with each leaves it as it was decoded."""
+        writer = self._tap.message_writer
+        is_as_decoded = (
+            all(
+                type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled
+                for stream_map in self.stream_maps
+            )
+            and len(self.stream_maps) == 1
+            and all(self.mask.values())
+            and type(self).post_process is Stream.post_process
+            and self.ABORT_AT_RECORD_COUNT is None
+        )
+        return writer if isinstance(writer, LineWriter) and is_as_decoded else None
+
+    def _write_together(self, writer: LineWriter, logs: Sequence[Log]) -> bool:
+        """Write logs at once; or, if one of them is nested too deeply for that, none."""
+        change = self._sequence.actor_email.apply
+        try:
+            writer.write_records(
+                self.name, [change(log.record) for log in logs], version=self._stream_version
+            )
+        except RecursionError:
+            return False
+        return True
+
+    def _write_each(
+        self, logs: Sequence[Log], emitted: Callable[[Log], None], context: Context | None
+    ) -> Iterator[Record]:
+        """Send logs one by one through what the SDK does with a record, and yield the records that are left."""
+        for log in logs:
+            self._check_max_record_limit(current_record_index=self._index)
+            record = self.post_process(self._to_record(log), context)
+            if record is not None:
+                if not self._is_test:
+                    self._write_record_message(record)
+                yield record
+            emitted(log)
+            self._index += 1
+
+    def _to_record(self, log: Log) -> dict[str, Any]:
+        """Return a log as the plain dictionary that the SDK's stream maps, flattening and selection work on."""
+        record: dict[str, Any] = msgspec.to_builtins(
+            self._sequence.actor_email.apply(log.record), builtin_types=(Decimal,)
+        )
+        return record
 
     # The SDK's own leaves out a STATE that equals the one before; a run that is stopped or that found nothing owes one.
     @override
@@ -204,9 +260,3 @@ class ActivityLogStream(Stream):
 def _is_not_announcement(record: logging.LogRecord) -> bool:
     """Keep out the line with which the SDK announces an error: the error's own line says it all."""
     return not str(record.msg).startswith("An unhandled error occurred while syncing")
-
-
-def to_record(log: Log) -> dict[str, Any]:
-    """Return a log as the plain dictionary that the SDK's stream maps, flattening and selection work on."""
-    record: dict[str, Any] = msgspec.to_builtins(log.record, builtin_types=(Decimal,))
-    return record

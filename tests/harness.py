@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singer_sdk.singerlib.encoding.base import GenericSingerWriter
-
+from tap_sequence.output import LineWriter
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
 from tap_sequence.tap import SequenceTap
 
@@ -123,18 +122,22 @@ def parse_lines(text: str) -> list[dict[str, Any]]:
     return messages
 
 
-class Recorder(GenericSingerWriter[str, Any]):
-    """Keeps messages as they were when they were written."""
+class Recorder(LineWriter):
+    """Keeps messages as they were when they were written, in place of writing them.
 
-    def __init__(self) -> None:
+    Args:
+        parse_float: What becomes of numbers with a fraction.
+    """
+
+    def __init__(self, parse_float: Callable[[str], Any] = float) -> None:
         super().__init__()
         self.messages: list[dict[str, Any]] = []
+        self.writes: list[bytes] = []
+        self._parse_float = parse_float
 
-    def serialize_message(self, message: Any) -> str:
-        return json.dumps(message.to_dict(), default=str)
-
-    def write_message(self, message: Any) -> None:
-        self.messages.append(json.loads(self.serialize_message(message)))
+    def write_lines(self, lines: bytes) -> None:
+        self.writes.append(lines)
+        self.messages += [json.loads(line, parse_float=self._parse_float) for line in lines.splitlines()]
 
 
 def run_here(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 from singer_sdk import Stream, Tap
-from singer_sdk.contrib.msgspec import MsgSpecWriter
+from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
+from singer_sdk.mapper import SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
+from singer_sdk.singerlib import RecordMessage
 
 from tap_sequence.streams import ActivityLogStream, _is_not_announcement
 from tap_sequence.tap import SequenceTap
@@ -36,6 +39,21 @@ def test_the_sdk_still_calls_what_is_overridden() -> None:
     assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
     assert "self._handle_termination" in inspect.getsource(PluginBase._setup_signal_handlers)
     assert "stream.finalize_state_progress_markers()" in inspect.getsource(Tap.sync_all)
+
+
+def test_a_record_on_its_way_meets_nothing_but_what_the_page_writer_looks_at() -> None:
+    way = inspect.getsource(Stream._generate_record_messages)
+    assert re.findall(r"self\.(\w+)", way) == [
+        *("effective_schema", "schema", "mask", "name", "TYPE_CONFORMANCE_LEVEL", "logger"),
+        *("stream_maps", "_stream_version"),
+    ]
+    assert re.findall(r"stream_map\.(\w+)", way) == ["transform", "stream_alias"]
+    assert "_generate_record_messages" in inspect.getsource(Stream._write_record_message)
+    assert "return super().transform(record)" in inspect.getsource(SameRecordTransform.transform)
+    assert "return self.flatten_record(record)" in inspect.getsource(StreamMap.transform)
+    keys = inspect.getsource(RecordMessage.to_dict)
+    assert re.findall(r'"(\w+)"[]:]', keys) == ["type", "stream", "record", "version", "time_extracted"]
+    assert "encoder.encode_into(" in inspect.getsource(serialize_jsonl)
 
 
 def test_the_sdks_announcement_of_an_error_still_reads_as_the_filter_expects() -> None:
