@@ -30,13 +30,11 @@ from tap_sequence.errors import (
 from tap_sequence.pace import Pace
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.redact import excerpt
-from tap_sequence.settings import Settings
+from tap_sequence.settings import DEFAULT_PORTS, PATH, Settings
 from tap_sequence.transport import MAX_BODY_BYTES, Answer, Transport, parse_http_date
 
-PATH = "/activity-logs"
 _MAX_REDIRECTS = 5
 _BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
-DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class _ErrorDetail(msgspec.Struct):

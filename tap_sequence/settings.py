@@ -30,6 +30,11 @@ API_URLS = {
 }
 """Base URLs of the vendor's environments (published OpenAPI, `servers`)."""
 
+PATH = "/activity-logs"
+"""The endpoint, below the base URL."""
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
 DEMO = "demo"
 _HEADER_TEXT = "printable ASCII"
 _HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"

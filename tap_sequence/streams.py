@@ -18,13 +18,13 @@ from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
-from tap_sequence.client import PATH
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.hints import Hints
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log, Page, PageRequest
 from tap_sequence.readahead import ReadAhead
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.settings import PATH
 from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting

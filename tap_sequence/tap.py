@@ -21,8 +21,6 @@ from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, read_json_object
-from tap_sequence.client import DEFAULT_PORTS, SequenceClient
-from tap_sequence.decoding import PageDecoder
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
@@ -32,6 +30,7 @@ from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import (
     API_URLS,
     CONFIG_JSONSCHEMA,
+    DEFAULT_PORTS,
     DEMO,
     Settings,
     fill_defaults,
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from singer_sdk import Stream
+
+    from tap_sequence.client import SequenceClient
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -147,6 +148,10 @@ class SequenceTap(Tap):
 
     def _new_client(self, *, patience: float = math.inf) -> SequenceClient:
         """Return a client that tries, and retries, for no longer than so many seconds."""
+        # Only who asks the API needs them.
+        from tap_sequence.client import SequenceClient  # noqa: PLC0415
+        from tap_sequence.decoding import PageDecoder  # noqa: PLC0415
+
         settings = dataclasses.replace(
             self.settings,
             request_timeout_seconds=min(self.settings.request_timeout_seconds, patience),
