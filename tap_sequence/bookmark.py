@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from itertools import chain
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tap_sequence.errors import StateError
 from tap_sequence.pages import Log
@@ -90,8 +90,7 @@ class Start(Enum):
     """No cursor: from the newest log backward to the anchor or, without one, to `replication_key_value`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     created_at: int
     page: int
 
@@ -129,6 +128,7 @@ class Bookmark:
         self._carried: dict[str, int] = {}
         # Met by this walk, in the order in which they were last met.
         self._met: dict[str, _Seen] = {}
+        self._emitted_ids: list[str] = []
         self._last_ids: deque[str] = deque(maxlen=BEFORE_ANCHOR)
         self._page = 0
         self._behind_from_page = 0
@@ -228,6 +228,7 @@ class Bookmark:
         self.has_cursor = True
         self._carried.update((log_id, seen.created_at) for log_id, seen in self._met.items())
         self._met = {}
+        self._emitted_ids = []
         self._last_ids = deque(self.before_anchor, maxlen=BEFORE_ANCHOR)
         self._page = self._behind_from_page = 0
         self._settled = True
@@ -237,6 +238,7 @@ class Bookmark:
         self._loaded = None
         self._advance(log)
         self._meet(log)
+        self._emitted_ids.append(log.id)
 
     def page_done(self, cursor: str | None, logs: Sequence[Log], asked_at: int) -> None:
         """A page of a forward walk is done: all its logs were emitted, now or before, or passed over.
@@ -254,9 +256,13 @@ class Bookmark:
             self.anchor = Anchor.at(logs[0])
             self.before_anchor = tuple(self._last_ids)
             self._behind_from_page = self._page
-        for log in logs:
-            self._meet(log)
-        self._last_ids.extend(log.id for log in logs)
+        ids = [log.id for log in logs]
+        # Where all of the page was emitted, it was met in this order just now.
+        if ids != self._emitted_ids:
+            for log in logs:
+                self._meet(log)
+        self._emitted_ids = []
+        self._last_ids.extend(ids)
         self._settled = self._settled and self.is_page_settled(logs, asked_at)
         self._page += 1
         self._trim()
