@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+import msgspec
+
 from tap_sequence.redact import excerpt
 
 
@@ -40,8 +42,7 @@ class PageRequest:
         return f"{which} ({self.order} {where})"
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True, gc=False):
     """One activity log.
 
     Attributes:

@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 64 * 2**20
 """Largest body to take, in bytes once decompressed. A full page of logs is some hundred kilobytes."""
 
 _MAX_ERROR_BODY_BYTES = 2**20
-_CHUNK_BYTES = 2**14
+_CHUNK_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
