@@ -19,6 +19,7 @@ NO_MESSAGES = (
     *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
     *(
         "number … of the page",
+        "a page ahead",
         "from the start",
         "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
         "… above …, up to …",
@@ -34,6 +35,9 @@ NO_MESSAGES = (
         "If a proxy or a private authority",
     ),
     " Did you mean …?",
+    # Why no cursors are guessed, in a line at level info.
+    *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
+    "requests for them fail",
     # Help, and what --test says where all is well.
     *("Use --test to ask", "Settings (in the --config file", "Hash of the actor's e-mail address"),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
