@@ -57,12 +57,14 @@ class _Attempt:
         limit: How many logs to ask for.
         started_at: When the first try began, by the monotonic clock.
         tries: Tries so far, the one under way included.
+        sent_at: When its last request was sent, by the same clock.
     """
 
     request: PageRequest
     limit: int
     started_at: float
     tries: int = 0
+    sent_at: float = 0.0
 
 
 class SequenceClient:
@@ -208,7 +210,7 @@ class SequenceClient:
             if seconds is not None:
                 self._pace.hold(seconds)
             if action is Action.SLOW_DOWN:
-                self._pace.refused()
+                self._pace.refused(attempt.sent_at, seconds)
             raise TransientRequestError(problem, retry_after=seconds, is_refusal=action is Action.SLOW_DOWN)
         if shape is Shape.TOO_LARGE:
             msg = f"Sequence could not be read at {attempt.request}: {problem}. Set page_size to a smaller number."
@@ -272,7 +274,7 @@ class SequenceClient:
             # Another thread, or an optional request, was told to wait for longer than this page may take.
             msg = "the API asked for a pause of all requests"
             raise TransientRequestError(msg, retry_after=held)
-        self._pace.wait_for_turn()
+        attempt.sent_at = self._pace.wait_for_turn()
         with self._lock:
             self.requests_sent += 1
         return self._transport.get(url, parameters)

@@ -18,10 +18,18 @@ _MINUTE = 60.0
 _BURST_SECONDS = 2
 
 _DROP = 0.9
-"""After a refusal: this share of what the API let through in the minute before."""
+"""After a refusal: this share of what the API let through in the minute before, or of the pace itself."""
+_DEEP_DROP = 0.7
+"""The same for one that follows soon on another."""
+_SHORT_SECONDS = 5.0
+"""A limit that asks to wait for less is not taken for one of a minute: what came through in a minute says nothing of it."""
+_SHORT_LIMITS_FROM = 300.0
+"""Nor is one of a pace below this taken for anything else, whatever it asks: by bursts alone it could not be kept to."""
 _RECOVERY = 1.05
-"""From then on the pace grows by this factor each minute, up to the configured one: a limit of 100 a minute met with
-1,200 is touched once every few minutes."""
+"""From then on the pace grows by this factor each minute, up to the configured one: a limit of 100 a minute met with 1,200
+is touched once every few minutes."""
+_SHORT_STRETCH = 10.0
+"""Seconds in place of that minute where the limit is a short one: to touch it costs little."""
 _SLOWEST = 1 / 20
 """Share of the configured pace below which it never drops: when others use up a key's limit, what little came
 through says nothing about the limit itself."""
@@ -48,11 +56,16 @@ class Pace:
         self._sleep = sleep
         self._lock = threading.Lock()
         # It remembers the last minute's requests; used without the library's limiter, which has a clock of its own.
-        self._bucket = InMemoryBucket(_rates(requests_per_minute))
+        self._bucket = InMemoryBucket(_rates(requests_per_minute, requests_per_minute))
         self._held_until = -math.inf
         self._dropped_to = float(requests_per_minute)
         self._dropped_at = -math.inf
+        self._stretch = _MINUTE
         self._had_answer = True
+        self._first_at: float | None = None
+        self._refused_at = -math.inf
+        # Whether a whole minute has to keep to the pace, and not only each burst.
+        self._is_of_minute = True
 
     @property
     def requests_per_minute(self) -> float:
@@ -66,33 +79,56 @@ class Pace:
         with self._lock:
             return max(0.0, self._held_until - self._monotonic())
 
-    def wait_for_turn(self) -> None:
-        """Wait until a request may be sent, and count it."""
+    def wait_for_turn(self) -> float:
+        """Wait until a request may be sent, and count it; return when that is, by the monotonic clock."""
         while (seconds := self._take_turn()) > 0:
             self._sleep(seconds)
+        return self._monotonic()
 
     def hold(self, seconds: float) -> None:
         """Let no request through for some seconds from now."""
         with self._lock:
             self._held_until = max(self._held_until, self._monotonic() + seconds)
 
-    def refused(self) -> None:
-        """Go slower: the API said that there were too many requests. Call `hold` first where it says for how long."""
+    def refused(self, sent_at: float, retry_after: float | None) -> None:
+        """Go slower: the API said that there were too many requests.
+
+        Args:
+            sent_at: When the request was sent, by the monotonic clock.
+            retry_after: For how many seconds the API asked to wait, where it did. Call `hold` with them first.
+        """
         with self._lock:
-            # Refusals in a row are one: they say that the wait is not over, not that the pace is still too high.
-            if not self._had_answer:
+            # Refusals in a row are one: they say that the wait is not over, not that the pace is still too high. So are
+            # those of requests that were under way together.
+            if not self._had_answer or sent_at <= self._refused_at:
                 return
+            now = self._monotonic()
+            is_short = retry_after is not None and retry_after < _SHORT_SECONDS
+            self._is_of_minute = not is_short or self._pace() < _SHORT_LIMITS_FROM
+            slower = self._of_last_minute(now, retry_after) if self._is_of_minute else self._of_now(now)
+            self._dropped_to = max(min(slower, self._pace()), _SLOWEST * self._configured)
+            self._dropped_at = max(now, self._held_until)
+            self._stretch = _MINUTE if self._is_of_minute else _SHORT_STRETCH
+            self._refused_at = now
             self._had_answer = False
-            self._bucket.leak(self._now())
-            let_through = self._bucket.count() - 1
-            slower = max(_DROP * let_through, _SLOWEST * self._configured)
-            self._dropped_to = min(slower, self._pace())
-            self._dropped_at = max(self._monotonic(), self._held_until)
 
     def answered(self) -> None:
         """Take note that the API did not refuse a request."""
         with self._lock:
             self._had_answer = True
+
+    def _of_last_minute(self, now: float, retry_after: float | None) -> float:
+        """Return a pace below what came through in the last minute: the limit, if it is one of a minute."""
+        self._bucket.leak(self._now())
+        seconds = _MINUTE
+        if retry_after is not None and self._first_at is not None:
+            # Until the wait is over, nothing more will come through.
+            seconds = min(now - self._first_at + retry_after, _MINUTE)
+        return _DROP * (self._bucket.count() - 1) * _MINUTE / seconds
+
+    def _of_now(self, now: float) -> float:
+        """Return a pace below the one of now, by more if that was lowered a moment ago."""
+        return (_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _DROP) * self._pace()
 
     def _take_turn(self) -> float:
         """Count a request that may be sent now, and return 0; or return how many seconds to wait before asking again."""
@@ -102,26 +138,35 @@ class Pace:
                 return held
             item = RateItem("request", self._now())
             self._bucket.leak(item.timestamp)
-            self._bucket.rates = _rates(self._pace())
+            pace = self._pace()
+            self._bucket.rates = _rates(pace, pace if self._is_of_minute else self._configured)
             if self._bucket.put(item):
+                if self._first_at is None:
+                    self._first_at = self._monotonic()
                 return 0.0
             waiting = self._bucket.waiting(item)
             assert isinstance(waiting, int)  # noqa: S101  # only asynchronous buckets return something else
             return max(waiting, 1) / _MILLISECONDS
 
     def _pace(self) -> float:
-        minutes = max(0.0, self._monotonic() - self._dropped_at) / _MINUTE
-        if minutes * math.log(_RECOVERY) >= math.log(self._configured / self._dropped_to):
+        stretches = max(0.0, self._monotonic() - self._dropped_at) / self._stretch
+        if stretches * math.log(_RECOVERY) >= math.log(self._configured / self._dropped_to):
             return float(self._configured)
-        return self._dropped_to * float(_RECOVERY**minutes)
+        return self._dropped_to * float(_RECOVERY**stretches)
 
     def _now(self) -> int:
         return int(self._monotonic() * _MILLISECONDS)
 
 
-def _rates(requests_per_minute: float) -> list[Rate]:
-    """Return the limits to a minute's requests and to a burst."""
-    limit = max(1, math.floor(requests_per_minute))
-    burst = math.ceil(limit * _BURST_SECONDS / _MINUTE)
-    minute = Rate(limit, int(_MINUTE) * _MILLISECONDS)
-    return [minute] if burst == limit else [Rate(burst, _BURST_SECONDS * _MILLISECONDS), minute]
+def _rates(pace: float, minute_limit: float) -> list[Rate]:
+    """Return the limits to a burst and to a minute's requests."""
+    limit = max(1, math.floor(minute_limit))
+    burst = max(1, math.ceil(pace * _BURST_SECONDS / _MINUTE))
+    of_burst, of_minute = (
+        Rate(burst, _BURST_SECONDS * _MILLISECONDS),
+        Rate(limit, int(_MINUTE) * _MILLISECONDS),
+    )
+    if burst >= limit:
+        return [of_minute]
+    # Only what may be reached is a limit.
+    return [of_burst] if burst * _MINUTE <= limit * _BURST_SECONDS else [of_burst, of_minute]

@@ -88,7 +88,7 @@ def send_for(
     jitter = random.Random(1)
     began, tries, sent = clock(), 0, []
     while clock() < began + seconds:
-        pace.wait_for_turn()
+        sent_at = pace.wait_for_turn()
         wait = server(clock())
         sent.append((clock() - began, wait is None))
         clock.now += latency
@@ -99,7 +99,7 @@ def send_for(
             tries += 1
             backoff = min(0.5 * 2 ** (tries - 1), 60) + jitter.random()
             pace.hold(max(wait, backoff) if says_when else backoff)
-            pace.refused()
+            pace.refused(sent_at, wait if says_when else None)
     return sent
 
 
@@ -139,8 +139,7 @@ def test_the_pace_recovers_slowly_and_no_further_than_configured() -> None:
     clock = Clock()
     pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
     send_for(10, pace, clock, lambda _: None, says_when=True)
-    pace.wait_for_turn()
-    pace.refused()
+    pace.refused(pace.wait_for_turn(), None)
     paces = []
     for _ in range(90):
         paces.append(pace.requests_per_minute)
@@ -154,8 +153,7 @@ def test_a_key_whose_limit_others_use_up_is_still_asked_now_and_then() -> None:
     clock = Clock()
     pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
     for _ in range(20):
-        pace.wait_for_turn()
-        pace.refused()
+        pace.refused(pace.wait_for_turn(), None)
         pace.answered()
     assert pace.requests_per_minute >= 60
 
@@ -164,12 +162,48 @@ def test_refusals_in_a_row_are_one_and_the_pace_does_not_recover_while_all_wait(
     clock = Clock()
     pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
     send_for(10, pace, clock, lambda _: None, says_when=True)
+    sent_at = pace.wait_for_turn()
     pace.hold(3600)
-    pace.refused()
+    pace.refused(sent_at, 3600)
     slower = pace.requests_per_minute
     clock.now += 3600
-    pace.refused()
+    pace.refused(pace.wait_for_turn(), 3600)
     assert pace.requests_per_minute == slower
+
+
+def test_refusals_of_requests_that_were_under_way_together_are_one() -> None:
+    clock = Clock()
+    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    send_for(10, pace, clock, lambda _: None, says_when=True)
+    sent = [pace.wait_for_turn() for _ in range(4)]
+    pace.refused(sent[0], 1)
+    slower = pace.requests_per_minute
+    pace.answered()
+    clock.now += 0.001
+    for sent_at in sent[1:]:
+        pace.refused(sent_at, 1)
+    assert pace.requests_per_minute == pytest.approx(slower, rel=0.01)
+
+
+def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little() -> None:
+    """50 in any 2 seconds, met with 1,450 a minute over a line whose delay varies."""
+    clock = Clock()
+    pace = Pace(1450, monotonic=clock, sleep=clock.sleep)
+    noise, arrived = random.Random(3), deque[float]()
+
+    def server(now: float) -> float | None:
+        now += noise.choice([0.0, 0.0, 0.0, 0.15])
+        while arrived and arrived[0] <= now - 2:
+            arrived.popleft()
+        if len(arrived) >= 50:
+            return 1.0
+        arrived.append(now)
+        return None
+
+    sent = send_for(600, pace, clock, server, says_when=True, latency=0.03)
+    refused = sum(not let_through for _, let_through in sent)
+    assert 0 < refused < 0.01 * len(sent)
+    assert len(sent) - refused > 0.8 * 600 * 1450 / MINUTE
 
 
 def test_a_hold_holds_every_thread_back_and_a_shorter_one_does_not_end_it() -> None:
