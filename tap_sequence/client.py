@@ -104,6 +104,7 @@ class SequenceClient:
         self._sleep = sleep
         self._jitter = jitter
         self._lock = threading.Lock()
+        self._in_flight = threading.BoundedSemaphore(settings.max_in_flight_requests)
         self._warned_of_version = False
         self.requests_sent = 0
         """Requests sent so far, tries and redirects included."""
@@ -274,10 +275,12 @@ class SequenceClient:
             # Another thread, or an optional request, was told to wait for longer than this page may take.
             msg = "the API asked for a pause of all requests"
             raise TransientRequestError(msg, retry_after=held)
-        attempt.sent_at = self._pace.wait_for_turn()
-        with self._lock:
-            self.requests_sent += 1
-        return self._transport.get(url, parameters)
+        # Held from before the turn comes, so that no turn is used late, in a burst with others.
+        with self._in_flight:
+            attempt.sent_at = self._pace.wait_for_turn()
+            with self._lock:
+                self.requests_sent += 1
+            return self._transport.get(url, parameters)
 
     def _redirect_target(self, request: PageRequest, answer: Answer) -> str:
         try:

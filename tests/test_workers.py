@@ -21,6 +21,7 @@ from tap_sequence.simulator.faults import Response
 from tap_sequence.walk import walk
 from tap_sequence.workers import Bell, ReadingAhead
 from tests.harness import config_for, run_here, run_process
+from tests.test_client import client_for
 from tests.test_stopping import run_and_stop
 
 Simulate = Callable[..., Simulator]
@@ -72,6 +73,21 @@ def test_no_more_requests_are_under_way_than_max_in_flight_requests(
     run = run_here(config_for(simulator, page_size=5, max_in_flight_requests=most))
     assert run.ids == simulator.store.ids()
     assert most_at_once[-1] == most
+
+
+def test_requests_beside_those_of_the_walk_count_too(simulate: Simulate, most_at_once: list[int]) -> None:
+    simulator = simulate(300)
+    client = client_for(simulator, max_in_flight_requests=2)
+    threads = [
+        threading.Thread(target=client.fetch, args=[PageRequest(SortOrder.DESCENDING, None, 1)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(simulator.requests) == 8
+    assert most_at_once[-1] == 2
 
 
 @pytest.mark.parametrize(
