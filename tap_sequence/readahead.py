@@ -25,7 +25,7 @@ from tap_sequence.errors import BadRequestError
 from tap_sequence.hints import Hints, Position
 from tap_sequence.pages import Page, PageRequest, SortOrder
 
-MAX_HELD_BYTES = 16 * 2**20
+MAX_HELD_BYTES = 12 * 2**20
 """Most bytes of answers to hold until it is their turn. Decoded, they take three times as much."""
 
 
@@ -41,7 +41,7 @@ class Lengths:
             would be half of their requests.
     """
 
-    longest: int = 40
+    longest: int = 24
     first: int = 10
     shortest: int = 4
     before: int = 10
