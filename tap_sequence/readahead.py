@@ -460,8 +460,6 @@ class ReadAhead:
 
     def _drop(self, chain: _Chain) -> None:
         chain.is_dropped = True
-        if chain.has_met and (right := self._right_of(chain)) is not None:
-            right.known = 0
         self.held_bytes -= sum(page.size for page in chain.pages)
         self._chains.remove(chain)
 

@@ -61,6 +61,7 @@ class ActivityLogStream(Stream):
         self._bookmark: Bookmark | None = None
         self._is_test = False
         self._index = 0
+        self._requests_counted = 0
         self._since_state = 0
         self._state_written_at = 0.0
         self.monotonic = time.monotonic
@@ -102,7 +103,7 @@ class ActivityLogStream(Stream):
         self._index = self._since_state = 0
         self._state_written_at = self.monotonic()
         self.log("Reading from %s", self._sequence.query.host)
-        requests_before = self._sequence.client.requests_sent
+        self._requests_counted = self._sequence.client.requests_sent
         writer = self._page_writer() if write_messages else None
         with (
             self.get_record_counter() as record_counter,
@@ -121,6 +122,7 @@ class ActivityLogStream(Stream):
                             record_counter.increment()
                             yield record
                     batch.done()
+                    self._count_requests(request_counter)
                     if self._is_state_due():
                         self._write_state_message()
                     self._sequence.stop_signals.check()
@@ -129,10 +131,15 @@ class ActivityLogStream(Stream):
                 self._write_state_message()
                 raise
             finally:
-                request_counter.increment(self._sequence.client.requests_sent - requests_before)
+                self._count_requests(request_counter)
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
         self._sequence.stop_signals.check()
+
+    def _count_requests(self, counter: metrics.Counter) -> None:
+        sent = self._sequence.client.requests_sent
+        counter.increment(sent - self._requests_counted)
+        self._requests_counted = sent
 
     def _parts(self, logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
         """Yield a page's logs in parts, and write a STATE wherever one falls due within the page."""

@@ -305,18 +305,19 @@ FORWARD: Sequence[Scenario] = (
     Scenario(
         "pagination without after and total, once", COMPLETE, (11, 11), ["4=empty-pagination"], ["400 logs"]
     ),
-    Scenario("after that repeats at once", FAILS, (2, 2), ["2=after:{after[100]}"], ["round in circles"]),
+    # The page behind it may be under way already when the walk notices.
+    Scenario("after that repeats at once", FAILS, (2, 3), ["2=after:{after[100]}"], ["round in circles"]),
     Scenario(
         "after that repeats after several pages",
         FAILS,
-        (7, 7),
+        (7, 8),
         ["7=after:{after[300]}"],
         ["round in circles"],
     ),
     Scenario(
         "after that leads to the first page",
         FAILS,
-        (5, 5),
+        (5, 6),
         ["4=after:nonsense"],
         ["round in circles", "first page"],
         options={"unknown_cursor": UnknownCursor.FIRST_PAGE},
@@ -347,7 +348,7 @@ RESUMED: Sequence[Scenario] = tuple(
         ("500 for ever", FAILS, (5, 8), "3-=500", ["status 500", *EXHAUSTED]),
         ("reset in mid body, for ever", FAILS, (5, 8), "3-=reset-midway", ["was cut"]),
         ("half a JSON at the first request", COMPLETE, (6, 7), "1=half-json", ["application/json"]),
-        ("after that repeats", FAILS, (4, 4), "4=after:{after[600]}", ["round in circles"]),
+        ("after that repeats", FAILS, (4, 5), "4=after:{after[600]}", ["round in circles"]),
         ("a log without id", FAILS, (3, 3), "3-=no-id", ["id"]),
         ("401", FAILS, (1, 1), "1-=401", ["credentials"]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from tap_sequence.bookmark import Query
 from tap_sequence.errors import BadRequestError, RequestError
 from tap_sequence.hints import Hints
 from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
-from tap_sequence.readahead import Lengths, ReadAhead
+from tap_sequence.readahead import Lengths, ReadAhead, Task
 from tap_sequence.simulator import (
     CursorKind,
     EndOfList,
@@ -324,6 +325,41 @@ def test_what_is_held_is_bounded_when_nobody_takes_it(cursor_kind: CursorKind) -
         assert 5 * size < reading.most_held <= 21 * size
         rest = [log_id for _, page in pages for log_id in page.ids()]
     assert taken + rest == api.store.ids()
+
+
+def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
+    """A hint found the list's end; when the walk arrives there, more stands behind it."""
+    api = api_with(STEADY[:55], unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    fetch = fetch_of(api)
+    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
+    plan = ReadAhead(
+        first, 5, hints=Hints(), page_size=5, max_in_flight_requests=3, lengths=Lengths(first=8, shortest=1)
+    )
+    front, hint = plan.next_task(2), plan.next_task(2)
+    assert front is not None
+    assert hint is not None
+    assert hint.is_hint
+    # It brings the list's last three logs, and no `after`.
+    cursor = base64.b64encode(api.store.ids()[51].encode()).decode()
+    last = fetch(PageRequest(SortOrder.ASCENDING, cursor, None))
+    assert (len(last.logs), last.after) == (3, None)
+    plan.answered(hint, last)
+    api.store.add_at([NOW - 1_000 * number for number in range(10, 0, -1)])
+    ids = [*first.ids()]
+    task: Task | None = front
+    while True:
+        assert task is not None
+        plan.answered(task, fetch(task.request))
+        while (page := plan.take()) is not None:
+            ids += page.ids()
+        if page_is_last(plan):
+            break
+        task = plan.next_task(0)
+    assert ids == api.store.ids()
+
+
+def page_is_last(plan: ReadAhead) -> bool:
+    return all(chain.is_end for chain in plan._chains)
 
 
 def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:
