@@ -202,7 +202,7 @@ class SequenceClient:
         page, shape, problem = self._read(answer)
         action = action_for(answer.status, shape)
         if action is not Action.SLOW_DOWN:
-            self._pace.answered()
+            self._pace.answered(attempt.sent_at)
         if action is Action.READ and page is not None:
             self._check_version(answer)
             return page

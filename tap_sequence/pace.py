@@ -64,6 +64,8 @@ class Pace:
         self._had_answer = True
         self._first_at: float | None = None
         self._refused_at = -math.inf
+        # The pace to drop to instead, should the limit turn out to be a short one.
+        self._if_short: float | None = None
         # Whether a whole minute has to keep to the pace, and not only each burst.
         self._is_of_minute = True
 
@@ -102,20 +104,35 @@ class Pace:
             # those of requests that were under way together.
             if not self._had_answer or sent_at <= self._refused_at:
                 return
-            now = self._monotonic()
+            now, pace = self._monotonic(), self._pace()
+            of_now = (_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _DROP) * pace
             is_short = retry_after is not None and retry_after < _SHORT_SECONDS
-            self._is_of_minute = not is_short or self._pace() < _SHORT_LIMITS_FROM
-            slower = self._of_last_minute(now, retry_after) if self._is_of_minute else self._of_now(now)
-            self._dropped_to = max(min(slower, self._pace()), _SLOWEST * self._configured)
+            self._is_of_minute = not is_short or pace < _SHORT_LIMITS_FROM
+            self._if_short = of_now if retry_after is None and pace >= _SHORT_LIMITS_FROM else None
+            self._drop_to(min(self._of_last_minute(now, retry_after), pace) if self._is_of_minute else of_now)
             self._dropped_at = max(now, self._held_until)
-            self._stretch = _MINUTE if self._is_of_minute else _SHORT_STRETCH
             self._refused_at = now
             self._had_answer = False
 
-    def answered(self) -> None:
-        """Take note that the API did not refuse a request."""
+    def answered(self, sent_at: float) -> None:
+        """Take note that the API did not refuse a request.
+
+        Args:
+            sent_at: When it was sent, by the monotonic clock.
+        """
         with self._lock:
             self._had_answer = True
+            if self._if_short is None or sent_at <= self._refused_at:
+                return
+            if sent_at - self._refused_at < _SHORT_SECONDS:
+                # The API did not say how long to wait, and it was not long.
+                self._is_of_minute = False
+                self._drop_to(self._if_short)
+            self._if_short = None
+
+    def _drop_to(self, pace: float) -> None:
+        self._dropped_to = max(pace, _SLOWEST * self._configured)
+        self._stretch = _MINUTE if self._is_of_minute else _SHORT_STRETCH
 
     def _of_last_minute(self, now: float, retry_after: float | None) -> float:
         """Return a pace below what came through in the last minute: the limit, if it is one of a minute."""
@@ -125,10 +142,6 @@ class Pace:
             # Until the wait is over, nothing more will come through.
             seconds = min(now - self._first_at + retry_after, _MINUTE)
         return _DROP * (self._bucket.count() - 1) * _MINUTE / seconds
-
-    def _of_now(self, now: float) -> float:
-        """Return a pace below the one of now, by more if that was lowered a moment ago."""
-        return (_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _DROP) * self._pace()
 
     def _take_turn(self) -> float:
         """Count a request that may be sent now, and return 0; or return how many seconds to wait before asking again."""

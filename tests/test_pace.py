@@ -94,7 +94,7 @@ def send_for(
         clock.now += latency
         if wait is None:
             tries = 0
-            pace.answered()
+            pace.answered(sent_at)
         else:
             tries += 1
             backoff = min(0.5 * 2 ** (tries - 1), 60) + jitter.random()
@@ -154,7 +154,8 @@ def test_a_key_whose_limit_others_use_up_is_still_asked_now_and_then() -> None:
     pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
     for _ in range(20):
         pace.refused(pace.wait_for_turn(), None)
-        pace.answered()
+        clock.now += 30
+        pace.answered(pace.wait_for_turn())
     assert pace.requests_per_minute >= 60
 
 
@@ -178,14 +179,15 @@ def test_refusals_of_requests_that_were_under_way_together_are_one() -> None:
     sent = [pace.wait_for_turn() for _ in range(4)]
     pace.refused(sent[0], 1)
     slower = pace.requests_per_minute
-    pace.answered()
+    pace.answered(sent[0])
     clock.now += 0.001
     for sent_at in sent[1:]:
         pace.refused(sent_at, 1)
     assert pace.requests_per_minute == pytest.approx(slower, rel=0.01)
 
 
-def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little() -> None:
+@pytest.mark.parametrize("says_when", [True, False], ids=["Retry-After", "no Retry-After"])
+def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little(*, says_when: bool) -> None:
     """50 in any 2 seconds, met with 1,450 a minute over a line whose delay varies."""
     clock = Clock()
     pace = Pace(1450, monotonic=clock, sleep=clock.sleep)
@@ -200,7 +202,7 @@ def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little() ->
         arrived.append(now)
         return None
 
-    sent = send_for(600, pace, clock, server, says_when=True, latency=0.03)
+    sent = send_for(600, pace, clock, server, says_when=says_when, latency=0.03)
     refused = sum(not let_through for _, let_through in sent)
     assert 0 < refused < 0.01 * len(sent)
     assert len(sent) - refused > 0.8 * 600 * 1450 / MINUTE
