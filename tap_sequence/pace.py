@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from pyrate_limiter import InMemoryBucket, Rate, RateItem
@@ -55,14 +56,16 @@ class Pace:
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.Lock()
-        # It remembers the last minute's requests; used without the library's limiter, which has a clock of its own.
+        # Used without the library's limiter, which has a clock of its own.
         self._bucket = InMemoryBucket(_rates(requests_per_minute, requests_per_minute))
         self._held_until = -math.inf
         self._dropped_to = float(requests_per_minute)
         self._dropped_at = -math.inf
         self._stretch = _MINUTE
         self._had_answer = True
-        self._first_at: float | None = None
+        self._first_at = math.inf
+        # When the last minute's requests were sent. The bucket forgets them where only bursts are limited.
+        self._sent: deque[float] = deque()
         self._refused_at = -math.inf
         # The pace to drop to instead, should the limit turn out to be a short one.
         self._if_short: float | None = None
@@ -136,12 +139,16 @@ class Pace:
 
     def _of_last_minute(self, now: float, retry_after: float | None) -> float:
         """Return a pace below what came through in the last minute: the limit, if it is one of a minute."""
-        self._bucket.leak(self._now())
+        self._forget_before(now - _MINUTE)
         seconds = _MINUTE
-        if retry_after is not None and self._first_at is not None:
+        if retry_after is not None:
             # Until the wait is over, nothing more will come through.
-            seconds = min(now - self._first_at + retry_after, _MINUTE)
-        return _DROP * (self._bucket.count() - 1) * _MINUTE / seconds
+            seconds = min(max(now - self._first_at + retry_after, 1.0), _MINUTE)
+        return _DROP * (len(self._sent) - 1) * _MINUTE / seconds
+
+    def _forget_before(self, moment: float) -> None:
+        while self._sent and self._sent[0] <= moment:
+            self._sent.popleft()
 
     def _take_turn(self) -> float:
         """Count a request that may be sent now, and return 0; or return how many seconds to wait before asking again."""
@@ -154,8 +161,9 @@ class Pace:
             pace = self._pace()
             self._bucket.rates = _rates(pace, pace if self._is_of_minute else self._configured)
             if self._bucket.put(item):
-                if self._first_at is None:
-                    self._first_at = self._monotonic()
+                self._sent.append(self._monotonic())
+                self._first_at = min(self._first_at, self._sent[-1])
+                self._forget_before(self._sent[-1] - _MINUTE)
                 return 0.0
             waiting = self._bucket.waiting(item)
             assert isinstance(waiting, int)  # noqa: S101  # only asynchronous buckets return something else
@@ -182,4 +190,4 @@ def _rates(pace: float, minute_limit: float) -> list[Rate]:
     if burst >= limit:
         return [of_minute]
     # Only what may be reached is a limit.
-    return [of_burst] if burst * _MINUTE <= limit * _BURST_SECONDS else [of_burst, of_minute]
+    return [of_burst] if burst * _MINUTE < limit * _BURST_SECONDS else [of_burst, of_minute]
