@@ -6,6 +6,7 @@ It knows answers and tries, not walks or bookmarks. What each answer means is th
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -55,14 +56,14 @@ class _Attempt:
     Attributes:
         request: The page.
         limit: How many logs to ask for.
-        started_at: When the first try began, by the monotonic clock.
+        started_at: When its first request was sent, by the monotonic clock: who waits for a turn has tried nothing.
         tries: Tries so far, the one under way included.
         sent_at: When its last request was sent, by the same clock.
     """
 
     request: PageRequest
     limit: int
-    started_at: float
+    started_at: float = math.inf
     tries: int = 0
     sent_at: float = 0.0
 
@@ -130,7 +131,7 @@ class SequenceClient:
             RequestError: The request failed for good, or for longer than the retry budget.
             RecordError: A log on the page does not fit the schema.
         """
-        attempt = _Attempt(request, limit or self._settings.page_size, self._monotonic())
+        attempt = _Attempt(request, limit or self._settings.page_size)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientRequestError),
             wait=self._wait,
@@ -163,7 +164,7 @@ class SequenceClient:
 
     def _is_over_budget(self, attempt: _Attempt, seconds: float) -> bool:
         """Whether waiting some seconds more is longer than this page may take."""
-        spent = self._monotonic() - attempt.started_at
+        spent = max(0.0, self._monotonic() - attempt.started_at)
         return spent + seconds > self._settings.retry_budget_seconds
 
     def _report_retry(self, attempt: _Attempt, state: tenacity.RetryCallState) -> None:
@@ -194,7 +195,7 @@ class SequenceClient:
 
     def _effort(self, attempt: _Attempt) -> str:
         tries = "1 try" if attempt.tries == 1 else f"{attempt.tries} tries"
-        return f"{tries} in {self._monotonic() - attempt.started_at:.1f} seconds"
+        return f"{tries} in {max(0.0, self._monotonic() - attempt.started_at):.1f} seconds"
 
     def _try(self, attempt: _Attempt) -> Page:
         attempt.tries += 1
@@ -278,6 +279,7 @@ class SequenceClient:
         # Held from before the turn comes, so that no turn is used late, in a burst with others.
         with self._in_flight:
             attempt.sent_at = self._pace.wait_for_turn()
+            attempt.started_at = min(attempt.started_at, attempt.sent_at)
             with self._lock:
                 self.requests_sent += 1
             return self._transport.get(url, parameters)

@@ -142,8 +142,8 @@ def _id_time(log: Log) -> Position | None:
 
 
 def _first_uuid_of(position: Position) -> str:
-    """Return the least UUIDv7 of the millisecond."""
-    return str(UUID(int=(position // _MILLISECOND) << 80 | _V7 << 76 | 0b10 << 62))
+    """Return the least UUIDv7 of the millisecond; there is none from before 1970."""
+    return str(UUID(int=max(0, position // _MILLISECOND) << 80 | _V7 << 76 | 0b10 << 62))
 
 
 def _id_cursor(position: Position) -> str:

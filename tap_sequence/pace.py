@@ -69,6 +69,7 @@ class Pace:
         self._refused_at = -math.inf
         # The pace to drop to instead, should the limit turn out to be a short one.
         self._if_short: float | None = None
+        self._is_short = False
         # Whether a whole minute has to keep to the pace, and not only each burst.
         self._is_of_minute = True
 
@@ -109,8 +110,8 @@ class Pace:
                 return
             now, pace = self._monotonic(), self._pace()
             of_now = (_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _DROP) * pace
-            is_short = retry_after is not None and retry_after < _SHORT_SECONDS
-            self._is_of_minute = not is_short or pace < _SHORT_LIMITS_FROM
+            self._is_short = retry_after is not None and retry_after <= _SHORT_SECONDS
+            self._is_of_minute = not self._is_short or pace < _SHORT_LIMITS_FROM
             self._if_short = of_now if retry_after is None and pace >= _SHORT_LIMITS_FROM else None
             self._drop_to(min(self._of_last_minute(now, retry_after), pace) if self._is_of_minute else of_now)
             self._dropped_at = max(now, self._held_until)
@@ -129,13 +130,15 @@ class Pace:
                 return
             if sent_at - self._refused_at < _SHORT_SECONDS:
                 # The API did not say how long to wait, and it was not long.
-                self._is_of_minute = False
+                self._is_short, self._is_of_minute = True, False
                 self._drop_to(self._if_short)
             self._if_short = None
 
     def _drop_to(self, pace: float) -> None:
         self._dropped_to = max(pace, _SLOWEST * self._configured)
-        self._stretch = _MINUTE if self._is_of_minute else _SHORT_STRETCH
+        self._stretch = _MINUTE
+        if self._is_short:
+            self._stretch = _SHORT_STRETCH if pace >= _SHORT_LIMITS_FROM else 2 * _SHORT_STRETCH
 
     def _of_last_minute(self, now: float, retry_after: float | None) -> float:
         """Return a pace below what came through in the last minute: the limit, if it is one of a minute."""
@@ -159,7 +162,9 @@ class Pace:
             item = RateItem("request", self._now())
             self._bucket.leak(item.timestamp)
             pace = self._pace()
-            self._bucket.rates = _rates(pace, pace if self._is_of_minute else self._configured)
+            # While it is open what kind of limit it is, a request has to be sent soon to tell.
+            is_of_minute = self._is_of_minute and self._if_short is None
+            self._bucket.rates = _rates(pace, pace if is_of_minute else self._configured)
             if self._bucket.put(item):
                 self._sent.append(self._monotonic())
                 self._first_at = min(self._first_at, self._sent[-1])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import dropwhile, islice, pairwise
@@ -57,11 +57,14 @@ class _Chain:
 
     Attributes:
         begins_at: Where its first log stands; of a hint under way, what was guessed.
+        nothing_from: From where on there is nothing before its first log, as far as hints have told.
         cursor: What to ask for next.
         known: How many of its first logs stand on the page on which the chain before has met it.
         pages: Pages that wait for their turn.
+        logs: How many logs are on them.
         first_id: Id of its first log.
         first_ids: Ids of its first page.
+        last_ids: Ids of its last page, and of the last log before it.
         ends_at: Where its last log stands.
         densities: Logs in a microsecond, on each of its last pages.
         is_asked: Whether a request of it is under way.
@@ -73,11 +76,14 @@ class _Chain:
     """
 
     begins_at: Position | None = None
+    nothing_from: Position | None = None
     cursor: str | None = None
     known: int = 0
     pages: deque[Page] = field(default_factory=deque)
+    logs: int = 0
     first_id: str | None = None
     first_ids: frozenset[str] = frozenset()
+    last_ids: Sequence[str] = ()
     ends_at: Position | None = None
     densities: deque[float] = field(default_factory=lambda: deque(maxlen=_PAGES_OF_DENSITY))
     is_asked: bool = False
@@ -94,8 +100,14 @@ class _Chain:
 
     @property
     def pages_to_come(self) -> int:
-        is_first_known = bool(self.pages) and 0 < len(self.pages[0].logs) <= self.known
-        return len(self.pages) - is_first_known
+        """How many pages will be handed out."""
+        known, pages = self.known, len(self.pages)
+        for page in self.pages:
+            if not known or known < len(page.logs):
+                break
+            known -= len(page.logs)
+            pages -= 1
+        return pages
 
     def ids(self) -> Iterator[str]:
         return (log_id for page in self.pages for log_id in page.ids())
@@ -185,15 +197,17 @@ class ReadAhead:
         """Let go of the logs that the page had on which the chain before met this one."""
         while chain.known:
             page = chain.pages.popleft()
-            self.held_bytes -= page.size
             passed = min(chain.known, len(page.logs))
             chain.known -= passed
+            chain.logs -= passed
             if passed < len(page.logs):
-                self.held_bytes += page.size
                 chain.pages.appendleft(replace(page, logs=page.logs[passed:]))
+            else:
+                self.held_bytes -= page.size
 
     def _take_next(self) -> Page:
         page = self._chains[0].pages.popleft()
+        self._chains[0].logs -= len(page.logs)
         self.held_bytes -= page.size
         if self._returned is not None:
             self._returned += len(page.logs)
@@ -254,9 +268,9 @@ class ReadAhead:
         if found is None:
             return None
         left, position = found
-        chain = _Chain(begins_at=position)
-        self._chains.insert(self._chains.index(left) + 1, chain)
         cursor = self.hints.cursor_at(position)
+        chain = _Chain(begins_at=position, nothing_from=position)
+        self._chains.insert(self._chains.index(left) + 1, chain)
         return self._ask(
             chain, PageRequest(SortOrder.ASCENDING, cursor, None, is_optional=True), is_hint=True
         )
@@ -297,8 +311,8 @@ class ReadAhead:
         end = self._horizon
         if left is not self._chains[-1]:
             right = self._chains[self._chains.index(left) + 1]
-            assert right.begins_at is not None  # noqa: S101  # hints have a position
-            end = right.begins_at
+            assert right.nothing_from is not None  # noqa: S101  # hints have a position
+            end = right.nothing_from
             position = min(position, (left.ends_at + end) / 2)
         position = max(position, left.ends_at + _NEXT_MILLISECOND)
         return (left, int(position)) if position < end else None
@@ -313,8 +327,7 @@ class ReadAhead:
         known = self._returned
         for chain, right in [*pairwise(self._chains), (self._chains[-1], None)]:
             if known is not None:
-                known += sum(len(page.logs) for page in chain.pages)
-                known -= chain.known
+                known += chain.logs - chain.known
             logs = 0.0
             if not (chain.has_met or chain.is_end or chain.ends_at is None or not chain.densities):
                 if right is not None:
@@ -329,11 +342,11 @@ class ReadAhead:
 
     @staticmethod
     def _logs_between(left: _Chain, right: _Chain) -> float:
-        assert left.ends_at is not None and right.begins_at is not None  # noqa: S101, PT018  # both have logs
+        assert left.ends_at is not None and right.nothing_from is not None  # noqa: S101, PT018  # hints have a position
         density = median(left.densities)
         if right.densities:
             density = (density + median(right.densities)) / 2
-        return max(0, right.begins_at - left.ends_at) * density
+        return max(0, right.nothing_from - left.ends_at) * density
 
     # Answers
 
@@ -375,6 +388,7 @@ class ReadAhead:
         chain.cursor = page.after
         chain.is_end = page.after is None
         chain.pages.append(page)
+        chain.logs += len(page.logs)
         self.held_bytes += page.size
         if page.total is not None:
             self._total = page.total
@@ -384,13 +398,14 @@ class ReadAhead:
         self._page_bytes = max(self._page_bytes, page.size)
         self.hints.learn(page.after, page.logs[-1])
         first, last = self.hints.position(page.logs[0]), self.hints.position(page.logs[-1])
+        chain.last_ids = [*chain.last_ids[-1:], *page.ids()]
         chain.ends_at = last
         if first is not None and last is not None:
             chain.densities.append(len(page.logs) / max(last - first, _NEXT_MILLISECOND))
         if chain.first_id is None:
             chain.first_id = page.logs[0].id
             chain.first_ids = frozenset(log.id for log in page.logs)
-            chain.begins_at = first
+            chain.begins_at = chain.nothing_from = first
 
     def _is_of_use(self, chain: _Chain, page: Page) -> bool:
         """Whether what a hint brought can be met by the chain before, and is nowhere else."""
@@ -402,7 +417,8 @@ class ReadAhead:
             if not self.hints.is_proved:
                 self.hints.stop("the API answers them with an empty page")
             self.hints.in_vain("too many lie behind the end of the list")
-            self._end = min(self._end, guessed)
+            if page.after is None:
+                self._end = min(self._end, guessed)
             return False
         if first is None or first < guessed - _NEXT_MILLISECOND:
             self.hints.stop("the API answers them with a page from elsewhere")
@@ -410,7 +426,7 @@ class ReadAhead:
         if right is not None and right.begins_at is not None and first >= right.begins_at:
             # There is nothing between the two.
             self.hints.in_vain("too many bring what was read already")
-            right.begins_at = guessed
+            right.nothing_from = guessed
             return False
         if left.ends_at is not None and first <= left.ends_at:
             self.hints.in_vain("too many come too late")
@@ -425,7 +441,10 @@ class ReadAhead:
             return
         page = chain.pages[-1]
         while page.logs and (right := self._right_of(chain)) is not None:
-            common = list(dropwhile(partial(ne, right.first_id), page.ids()))
+            common = list(dropwhile(partial(ne, right.first_id), chain.last_ids))
+            if len(common) == 1:
+                # The next page tells whether it goes on like that. An id that is listed twice has two places.
+                return
             if common:
                 if self._meet(chain, right, common):
                     return
@@ -438,7 +457,7 @@ class ReadAhead:
         """Join two chains, given the logs from the next one's first log on; False if they are not the same there."""
         if list(islice(right.ids(), len(common))) != common:
             return False
-        if right.is_end and sum(len(page.logs) for page in right.pages) == len(common):
+        if right.is_end and right.logs == len(common):
             # The chain's own `after` says more: the list has grown meanwhile.
             return False
         chain.has_met = True

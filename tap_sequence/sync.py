@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
@@ -19,8 +19,8 @@ from tap_sequence.errors import BadRequestError, IncompleteLogError, PaginationL
 from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
 from tap_sequence.walk import walk
 
-Pages: TypeAlias = Iterator[tuple[PageRequest, Page]]
-"""A walk: each page with the request that brought it."""
+Pages: TypeAlias = Generator[tuple[PageRequest, Page], None, None]
+"""A walk: each page with the request that brought it. Whoever leaves it before its end closes it."""
 
 LOOKS_FOR_MISSING_LOGS = 3
 """How often a walk that ended too early looks again without finding anything, before the run fails."""
@@ -175,16 +175,17 @@ class LogSync:
             self._bookmark.forward_begins()
             last: PageRequest | None = None
             last_ids: set[str] = set()
-            for request, page in pages:
-                self._check_it_leads_on(request, page)
-                new = self._new(page.logs)
-                # Looking again, only what is new counts: the rest was counted the first time.
-                counted = {log.id for log in (new if looks else page.logs)} - last_ids
-                self._read += len(counted)
-                last, last_ids = request, {log.id for log in page.logs}
-                if page.total is not None:
-                    self._total = page.total
-                yield self._forward_batch(request, page, new)
+            with closing(pages):
+                for request, page in pages:
+                    self._check_it_leads_on(request, page)
+                    new = self._new(page.logs)
+                    # Looking again, only what is new counts: the rest was counted the first time.
+                    counted = {log.id for log in (new if looks else page.logs)} - last_ids
+                    self._read += len(counted)
+                    last, last_ids = request, {log.id for log in page.logs}
+                    if page.total is not None:
+                        self._total = page.total
+                    yield self._forward_batch(request, page, new)
             if not whole or self._total is None or self._read >= self._total:
                 break
             looks = looks + 1 if self._read == before else 1

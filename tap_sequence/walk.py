@@ -5,14 +5,16 @@ Plain Python over a `fetch(request) -> page` function: it knows neither HTTP nor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from tap_sequence.errors import PaginationLoopError
 from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
 from tap_sequence.pagination import CursorPaginator
 
 
-def walk(fetch: Fetch, order: SortOrder, start: str | None = None) -> Iterator[tuple[PageRequest, Page]]:
+def walk(
+    fetch: Fetch, order: SortOrder, start: str | None = None
+) -> Generator[tuple[PageRequest, Page], None, None]:
     """Yield each page with the request that brought it, from cursor `start` (None: the start of the list).
 
     A page is yielded before the cursor behind it is looked at, so that its logs count even where the list turns out

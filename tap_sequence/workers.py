@@ -117,7 +117,7 @@ class ReadingAhead:
                     self._tell(plan, partial(plan.answered, task, page))
         except Exception as error:  # noqa: BLE001  # a thread that died in silence would leave the walk waiting for ever
             self._defect = error
-            self._bell.put(None)
+            self._ring()
 
     def _next_task(self, plan: ReadAhead) -> Task | None:
         with self._changed:
@@ -135,8 +135,13 @@ class ReadingAhead:
             tell()
             is_off_now = was_on and hints.why_not is not None
             self._changed.notify_all()
-        self._bell.put(None)
+        self._ring()
         if is_off_now:
             self._logger.info(
                 "Reading one page after another: cursors cannot be guessed ahead, as %s.", hints.why_not
             )
+
+    def _ring(self) -> None:
+        # Whoever finds it ringing looks again at all that has happened until then.
+        if self._bell.empty():
+            self._bell.put(None)

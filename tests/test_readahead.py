@@ -6,6 +6,7 @@ import base64
 import random
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from tap_sequence.bookmark import Query
 from tap_sequence.errors import BadRequestError, RequestError
-from tap_sequence.hints import Hints
-from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
+from tap_sequence.hints import Hints, form_of
+from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
 from tap_sequence.readahead import Lengths, ReadAhead, Task
 from tap_sequence.simulator import (
     CursorKind,
@@ -49,9 +50,9 @@ HONOURED = OPTIONS.map(lambda options: {**options, "unknown_cursor": UnknownCurs
 SEEDS = st.integers(0, 2**32)
 
 
-def api_with(densities: list[tuple[int, int]], **options: Any) -> SimulatedApi:
+def api_with(densities: list[tuple[int, int]], *, begins_at: int = EPOCH, **options: Any) -> SimulatedApi:
     api = SimulatedApi(Options(**options))
-    moment = EPOCH
+    moment = begins_at
     moments = []
     for gap, number in densities:
         for _ in range(number):
@@ -391,5 +392,83 @@ def test_a_shape_that_changes_from_page_to_page_loses_nothing() -> None:
                 )
             return page
 
-        reading = SteppedReadingAhead(fetch, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT)
-        assert ids_of(read(reading)) == api.store.ids()
+        numbers: dict[str | None, int] = {}
+
+        def fetch_and_note(request: PageRequest, fetch: Fetch = fetch, numbers: Any = numbers) -> Page:
+            if request.number is not None:
+                numbers[request.cursor] = request.number
+            return fetch(request)
+
+        reading = SteppedReadingAhead(
+            fetch_and_note, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT
+        )
+        pages = read(reading)
+        assert ids_of(pages) == api.store.ids()
+        # What a message calls a page is what the walk calls it.
+        taken = {request.cursor: request.number for request, _ in pages}
+        assert all(taken[cursor] == number for cursor, number in numbers.items() if cursor in taken)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_logs_dated_before_1970_do_no_harm(seed: int) -> None:
+    year_1900 = -2_208_988_800 * MICROSECONDS
+    api = api_with(
+        STEADY[:200],
+        begins_at=year_1900,
+        cursor_kind=CursorKind.ID_TIME_ORDER,
+        log_ids=LogIds.V4,
+        unknown_cursor=UnknownCursor.RIGHT_PAGE,
+    )
+    reading = SteppedReadingAhead(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(reading)) == api.store.ids()
+
+
+def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
+    last = Log("019e6eb6-db30-7cf2-8017-06a5a2859e13", -5, "", None)
+    form = form_of(base64.b64encode(f"{last.id}#-5#ASC".encode()).decode(), last)
+    assert form is not None
+    guess = base64.b64decode(form.cursor_at(-(10**15))).decode()
+    assert guess == f"00000000-0000-7000-8000-000000000000#{-(10**15)}#ASC"
+
+
+def test_an_id_that_is_listed_twice_costs_no_log() -> None:
+    """The walk arrives at the first of the two, and a hint brought the second."""
+    for seed in range(300):
+        rng = random.Random(seed)
+        ids = [_id_at(EPOCH + 5 * MICROSECONDS * place, place) for place in range(120)]
+        twice = rng.randrange(10, 100)
+        listed = [*ids[:twice], ids[twice + rng.randint(1, 8)], *ids[twice:]]
+        size = rng.randint(1, 6)
+        fetch = _fetch_from(listed, size)
+        reading = SteppedReadingAhead(fetch, rng, page_size=size, max_in_flight_requests=4)
+        assert ids_of(read(reading)) == listed
+
+
+def _id_at(moment: int, number: int) -> str:
+    return str(UUID(int=moment // 1000 << 80 | 7 << 76 | 2 << 62 | number))
+
+
+def _fetch_from(listed: list[str], size: int) -> Fetch:
+    """Return a fetch of a list, whose cursors lead to places, and a guessed one to the first log of its moment."""
+    places = {
+        base64.b64encode((log_id if listed.count(log_id) == 1 else f"place {place}").encode()).decode(): place
+        for place, log_id in enumerate(listed)
+    }
+    cursors = {place: cursor for cursor, place in places.items()}
+
+    def fetch(request: PageRequest) -> Page:
+        if request.cursor is None:
+            start = 0
+        elif request.cursor in places:
+            start = places[request.cursor] + 1
+        else:
+            guess = base64.b64decode(request.cursor).decode()
+            start = next((place for place, log_id in enumerate(listed) if log_id >= guess), len(listed))
+        logs = [
+            Log(log_id, int(log_id[:8] + log_id[9:13], 16) * 1000, "", None)
+            for log_id in listed[start : start + size]
+        ]
+        after = None if start + size >= len(listed) else cursors[start + size - 1]
+        return Page(tuple(logs), after, len(listed), NOW, size=len(logs))
+
+    return fetch

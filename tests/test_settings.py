@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tap_sequence.readahead import MAX_HELD_BYTES
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
 from tap_sequence.tap import SequenceTap
 from tests.harness import ROOT
@@ -90,6 +91,15 @@ def test_the_readme_lists_every_setting_as_the_code_does() -> None:
         default = re.sub(r"/\d.*", "/VERSION", default) if name == "user_agent" else default
         rows.append(f"| `{name}` | {f'`{default}`' if default else ''} | {definition['description']} |")
     assert "\n".join(rows) in readme
+
+
+def test_the_page_on_performance_names_the_defaults_and_bounds_of_the_code() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\S*) ?\|", page, re.MULTILINE)
+    assert len(rows) == 4
+    for name, default in rows:
+        assert default == str(PROPERTIES[name].get("default", "")), name
+    assert f"{MAX_HELD_BYTES // 2**20} MiB" in page
 
 
 def test_env_example_names_the_secrets_and_sets_nothing() -> None:

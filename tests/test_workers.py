@@ -230,3 +230,25 @@ def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> N
 
     with _reading(_pages(50), plan) as fetch, pytest.raises(ZeroDivisionError):
         list(walk(fetch, SortOrder.ASCENDING))
+
+
+def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() -> None:
+    waits: list[None] = []
+
+    def wait(bell: Bell) -> None:
+        waits.append(bell.get(timeout=30))
+
+    def plan(page: Page, returned: int | None) -> ReadAhead:
+        return ReadAhead(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+
+    fetch = _pages(2000)
+    with ReadingAhead(
+        fetch=fetch, fetch_now=fetch, wait=wait, plan=plan, threads=3, logger=LOGGER
+    ) as fetch_ahead:
+        pages = walk(fetch_ahead, SortOrder.ASCENDING)
+        next(pages)
+        next(pages)
+        time.sleep(0.5)
+        before = len(waits)
+        assert len(list(pages)) == 1998
+        assert len(waits) - before < 1000
