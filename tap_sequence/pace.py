@@ -15,13 +15,15 @@ from pyrate_limiter import InMemoryBucket, Rate, RateItem
 
 _MILLISECONDS = 1000
 _MINUTE = 60.0
-# Requests are spread over the minute by windows of this many seconds, so that no burst spends it all at once.
-_BURST_SECONDS = 2
+# Requests are spread over the minute by windows of so many seconds: no burst spends it all at once, and a few that are late
+# on their way do not add up with the next ones.
+# The shorter ones have some slack, so that they do not take from the longer.
+_BURSTS = ((2.0, 1.0), (0.5, 1.1))
 
 _DROP = 0.9
-"""After a refusal: this share of what the API let through in the minute before, or of the pace itself."""
-_DEEP_DROP = 0.7
-"""The same for one that follows soon on another."""
+"""After a refusal: this share of what the API let through in the minute before."""
+_SHORT_DROP, _SHORT_DEEP_DROP = 0.95, 0.7
+"""Where the limit is a short one, this share of the pace; and where another refusal follows soon."""
 _SHORT_SECONDS = 5.0
 """A limit that asks to wait for less is not taken for one of a minute: what came through in a minute says nothing of it."""
 _SHORT_LIMITS_FROM = 300.0
@@ -109,7 +111,7 @@ class Pace:
             if not self._had_answer or sent_at <= self._refused_at:
                 return
             now, pace = self._monotonic(), self._pace()
-            of_now = (_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _DROP) * pace
+            of_now = (_SHORT_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _SHORT_DROP) * pace
             self._is_short = retry_after is not None and retry_after <= _SHORT_SECONDS
             self._is_of_minute = not self._is_short or pace < _SHORT_LIMITS_FROM
             self._if_short = of_now if retry_after is None and pace >= _SHORT_LIMITS_FROM else None
@@ -185,14 +187,14 @@ class Pace:
 
 
 def _rates(pace: float, minute_limit: float) -> list[Rate]:
-    """Return the limits to a burst and to a minute's requests."""
-    limit = max(1, math.floor(minute_limit))
-    burst = max(1, math.ceil(pace * _BURST_SECONDS / _MINUTE))
-    of_burst, of_minute = (
-        Rate(burst, _BURST_SECONDS * _MILLISECONDS),
-        Rate(limit, int(_MINUTE) * _MILLISECONDS),
-    )
-    if burst >= limit:
-        return [of_minute]
-    # Only what may be reached is a limit.
-    return [of_burst] if burst * _MINUTE < limit * _BURST_SECONDS else [of_burst, of_minute]
+    """Return the limits to a minute's requests, to a burst, and to a part of it."""
+    most = max(1, math.floor(minute_limit))
+    rates = [Rate(most, int(_MINUTE) * _MILLISECONDS)]
+    for seconds, slack in _BURSTS:
+        limit = math.ceil(pace * slack * seconds / _MINUTE)
+        shorter, longer = Rate(limit, int(seconds * _MILLISECONDS)), rates[0]
+        # The library takes no limit that could never be reached before another is.
+        if limit < longer.limit:
+            is_longer_of_use = limit * longer.interval >= longer.limit * shorter.interval
+            rates = [shorter, *rates] if is_longer_of_use else [shorter, *rates[1:]]
+    return rates

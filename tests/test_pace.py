@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections import deque
@@ -10,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
+from pyrate_limiter import InMemoryBucket
 
-from tap_sequence.pace import Pace
+from tap_sequence.pace import Pace, _rates
 
 LIMIT = 100
 MINUTE = 60.0
@@ -133,6 +135,16 @@ def test_a_burst_takes_no_more_than_two_seconds_worth() -> None:
     pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
     times = [at for at, _ in send_for(30, pace, clock, lambda _: None, says_when=True, latency=0.001)]
     assert sum(at < 1.9 for at in times) == 40
+
+
+@pytest.mark.parametrize("pace", [0.5, 1, 3, 29.5, 100, 299, 300, 1080.5, 1305, 1450, 60_000])
+@pytest.mark.parametrize("minute_limit", [1, 100, 1450, 60_000])
+def test_every_pace_makes_limits_that_the_library_takes(pace: float, minute_limit: float) -> None:
+    if pace <= minute_limit:
+        rates = _rates(pace, minute_limit)
+        assert InMemoryBucket(rates).rates == rates
+        per_second = min(rate.limit / rate.interval * 1000 for rate in rates)
+        assert per_second <= max(1, math.ceil(pace / 30) / 2, minute_limit / 60)
 
 
 def test_the_pace_recovers_slowly_and_no_further_than_configured() -> None:
