@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 
 
 def main() -> None:
@@ -16,6 +17,9 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
+    # A thread whose turn it is to send a request is not to wait long for the one that writes records: what is late on its way
+    # runs into the API's limit together with what comes after it.
+    sys.setswitchinterval(0.0005)
     SequenceTap.cli()
 
 

@@ -18,7 +18,8 @@ _MINUTE = 60.0
 # Requests are spread over the minute by windows of so many seconds: no burst spends it all at once, and a few that are late
 # on their way do not add up with the next ones.
 # The shorter ones have some slack, so that they do not take from the longer.
-_BURSTS = ((2.0, 1.0), (0.5, 1.1))
+_BURSTS = ((2.0, 1.0), (0.5, 1.2))
+_LARGE_BURST = 40
 
 _DROP = 0.9
 """After a refusal: this share of what the API let through in the minute before."""
@@ -191,7 +192,9 @@ def _rates(pace: float, minute_limit: float) -> list[Rate]:
     most = max(1, math.floor(minute_limit))
     rates = [Rate(most, int(_MINUTE) * _MILLISECONDS)]
     for seconds, slack in _BURSTS:
-        limit = math.ceil(pace * slack * seconds / _MINUTE)
+        limit = pace * slack * seconds / _MINUTE
+        # Rounded up, a small one lets the minute's limit decide; a large one leaves room for what is late.
+        limit = math.ceil(limit) if limit < _LARGE_BURST else math.floor(limit)
         shorter, longer = Rate(limit, int(seconds * _MILLISECONDS)), rates[0]
         # The library takes no limit that could never be reached before another is.
         if limit < longer.limit:
