@@ -19,8 +19,6 @@ BARE_LOOP = "bare loop"
 OPTIONAL_PEERS = {"dlt": "dlt_source", "airbyte-cdk": "airbyte_source"}
 """Module of each, by the distribution that it needs."""
 
-_SETTING = "max_in_flight_requests"
-
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -70,22 +68,13 @@ def find_contenders(peers_python: str) -> Field:
     Args:
         peers_python: The interpreter that may have dlt and airbyte-cdk.
     """
-    # Imported in another process: what this one holds in memory would count for each that it starts.
-    settings = _ask(
-        sys.executable,
-        "from tap_sequence.settings import CONFIG_JSONSCHEMA as s; out = list(s['properties'])",
-    )
-    has_read_ahead = _SETTING in settings
     contenders = [
-        Contender(SEQUENTIAL, "tap_sequence", {_SETTING: 1} if has_read_ahead else {}),
+        Contender(SEQUENTIAL, "tap_sequence", {"max_in_flight_requests": 1}),
+        Contender(READ_AHEAD, "tap_sequence"),
         Contender(TEMPLATE, "benchmarks.peers.template_tap"),
         Contender(BARE_LOOP, "benchmarks.peers.bare_loop"),
     ]
     absent = []
-    if has_read_ahead:
-        contenders.insert(1, Contender(READ_AHEAD, "tap_sequence"))
-    else:
-        absent.append(f"{READ_AHEAD}: this tap does not know the setting {_SETTING}.")
     versions = _versions(
         sys.executable, ["tap-sequence", "singer-sdk", "requests", "urllib3", "msgspec"]
     ) | _versions(peers_python, list(OPTIONAL_PEERS))

@@ -164,8 +164,11 @@ class SequenceClient:
 
     def _is_over_budget(self, attempt: _Attempt, seconds: float) -> bool:
         """Whether waiting some seconds more is longer than this page may take."""
-        spent = max(0.0, self._monotonic() - attempt.started_at)
-        return spent + seconds > self._settings.retry_budget_seconds
+        return self._spent(attempt) + seconds > self._settings.retry_budget_seconds
+
+    def _spent(self, attempt: _Attempt) -> float:
+        """Return for how many seconds a page has been asked for."""
+        return max(0.0, self._monotonic() - attempt.started_at)
 
     def _report_retry(self, attempt: _Attempt, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -195,7 +198,7 @@ class SequenceClient:
 
     def _effort(self, attempt: _Attempt) -> str:
         tries = "1 try" if attempt.tries == 1 else f"{attempt.tries} tries"
-        return f"{tries} in {max(0.0, self._monotonic() - attempt.started_at):.1f} seconds"
+        return f"{tries} in {self._spent(attempt):.1f} seconds"
 
     def _try(self, attempt: _Attempt) -> Page:
         attempt.tries += 1

@@ -120,14 +120,20 @@ class Task:
     Attributes:
         request: The page.
         chain: Whose page it is.
-        is_hint: Whether its cursor is a guess.
-        is_front: Whether the walk cannot go on without it.
     """
 
     request: PageRequest
     chain: _Chain
-    is_hint: bool
-    is_front: bool
+
+    @property
+    def is_hint(self) -> bool:
+        """Whether its cursor is a guess: all that the walk can do without."""
+        return self.request.is_optional
+
+    @property
+    def is_front(self) -> bool:
+        """Whether the walk cannot go on without it: only there its page's number is known."""
+        return self.request.number is not None
 
 
 class ReadAhead:
@@ -255,10 +261,10 @@ class ReadAhead:
         share = 1 - rank / (2 * self._max_in_flight)
         return self.held_bytes + self._in_flight * self._page_bytes < share * self._max_held_bytes
 
-    def _ask(self, chain: _Chain, request: PageRequest, *, is_hint: bool = False) -> Task:
+    def _ask(self, chain: _Chain, request: PageRequest) -> Task:
         chain.is_asked = True
         self._in_flight += 1
-        return Task(request, chain, is_hint, request.number is not None)
+        return Task(request, chain)
 
     def _ask_hint(self) -> Task | None:
         is_length_known = self._returned is not None and self._total is not None
@@ -271,9 +277,7 @@ class ReadAhead:
         cursor = self.hints.cursor_at(position)
         chain = _Chain(begins_at=position, nothing_from=position)
         self._chains.insert(self._chains.index(left) + 1, chain)
-        return self._ask(
-            chain, PageRequest(SortOrder.ASCENDING, cursor, None, is_optional=True), is_hint=True
-        )
+        return self._ask(chain, PageRequest(SortOrder.ASCENDING, cursor, None, is_optional=True))
 
     def _first_place(self) -> tuple[_Chain, Position] | None:
         """Return where to begin as long as nobody knows what hints are good for: soon to be met, and only as needed."""

@@ -16,12 +16,10 @@ from benchmarks.contenders import BARE_LOOP, READ_AHEAD, SEQUENTIAL, TEMPLATE, C
 from benchmarks.measure import ContenderError, measure, run
 from benchmarks.stand_in import StandIn
 from benchmarks.table import render
-from tap_sequence.settings import CONFIG_JSONSCHEMA
 from tap_sequence.simulator import Options, UnknownCursor
 from tests.harness import ROOT, environment
 
-HAS_READ_AHEAD = "max_in_flight_requests" in CONFIG_JSONSCHEMA["properties"]
-TAPS = [SEQUENTIAL, READ_AHEAD] if HAS_READ_AHEAD else [SEQUENTIAL]
+TAPS = [SEQUENTIAL, READ_AHEAD]
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +59,7 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     written_again = [(row[0], row[3]) for row in rows(done.stdout, "Incremental")]
     assert written_again == [*((name, "0") for name in TAPS), (TEMPLATE, "250")]
     network = {(row[0], row[1], row[2]) for row in rows(behind_network.result().stdout, "Network")}
-    failures = set(UnknownCursor) - {UnknownCursor.RIGHT_PAGE} if HAS_READ_AHEAD else ()
+    failures = set(UnknownCursor) - {UnknownCursor.RIGHT_PAGE}
     assert network >= {
         *((name, "id", "right-page") for name in everyone),
         *((name, "opaque", "refuse") for name in TAPS),
