@@ -495,6 +495,16 @@ def test_the_demo_shows_two_to_three_hours_up_to_now_and_grows() -> None:
         assert len(hour_later) > len(kept) > len(minutes_later) / 3
 
 
+def test_a_walk_through_the_demo_goes_on_over_the_full_hour() -> None:
+    now = DEMO_NOW - DEMO_NOW % HOUR + HOUR - 1
+    with Simulator(SimulatedApi.demo(clock=lambda: now)) as simulator:
+        first = page(simulator, sortOrder="ASC", limit=100)
+        now += 2
+        second = page(simulator, sortOrder="ASC", limit=100, after=first["pagination"]["after"])
+    # What it was led to is not there any more; it goes on with what is.
+    assert created(second["items"][0]) >= now - 2 - 2 * HOUR
+
+
 def test_the_demo_follows_the_real_clock() -> None:
     with Simulator(SimulatedApi.demo()) as simulator:
         newest = page(simulator, limit=1)["items"][0]

@@ -85,7 +85,7 @@ class CursorCodec:
                 bound_to = [bound_order, *issued_for[1:]]
             case CursorKind.OPAQUE:
                 log_id, created_at, *bound_to = self._open(cursor)
-        position = self.store.position_of(log_id)
+        position = self.store.position_of(log_id) or self.store.place_left_by(log_id)
         if position is None:
             # A random id says nothing of where its log would stand.
             is_placeless = self.kind is CursorKind.ID and not self.store.order_by_id

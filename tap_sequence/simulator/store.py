@@ -94,6 +94,7 @@ class LogStore:
         self._next_index = 0
         self._next_extra_index = -1
         self._bodies: dict[str, bytes] = {}
+        self._places_left: dict[str, Position] = {}
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -129,8 +130,9 @@ class LogStore:
             first, last = self._timeline.first_after(start), self._timeline.first_after(end)
             self._add_from_timeline(range(max(first, self._next_index), last))
             self._next_index = max(self._next_index, last)
-            for log_id in [key.id for key in self._keys.values() if key.index < first]:
-                self.remove(log_id)
+            for key in [key for key in self._keys.values() if key.index < first]:
+                self.remove(key.id)
+                self._places_left[key.id] = self._position(key)
 
     def remove(self, log_id: str) -> None:
         """Delete a log."""
@@ -168,6 +170,10 @@ class LogStore:
         """Return where a log stands, or None if there is none with this id."""
         key = self._keys.get(log_id)
         return None if key is None else self._position(key)
+
+    def place_left_by(self, log_id: str) -> Position | None:
+        """Return where a log stood that the window has moved past: who was led to it is still led on from there."""
+        return self._places_left.get(log_id)
 
     def position_for(self, created_at: int, log_id: str) -> Position:
         """Return where a log with this time and id would stand."""
