@@ -24,7 +24,7 @@ from tests.harness import ROOT, config_for, environment, run_here
 from tests.postgres import run_postgres
 from tests.schema_reference import read_schema
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 Row: TypeAlias = dict[str, Any]
 Ask: TypeAlias = Callable[[str], list[Row]]
