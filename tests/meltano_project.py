@@ -1,0 +1,51 @@
+"""A copy of the project that a test runs with real Meltano."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
+from tests.harness import ROOT, environment
+
+MELTANO = Path(sys.executable).with_name("meltano")
+
+
+def meltano(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Meltano in a project, with `variables` in the environment."""
+    inherited = environment().items()
+    env = {
+        name: value for name, value in inherited if not name.startswith(("PYTHONWARNINGS", "TARGET_", "PG"))
+    }
+    env |= variables
+    return subprocess.run(
+        [MELTANO, *arguments], cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def copy_project(folder: Path, *plugins: str) -> Path:
+    """Copy the checkout into `folder` and install some of Meltano's plugins there; return where it is."""
+    project = folder / "tap-sequence"
+    project.mkdir()
+    for name in ("meltano.yml", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    for name in ("tap_sequence", "schemas"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("demo", "prod"):
+        (project / "output" / name).mkdir(parents=True)
+    for plugin in plugins:
+        done = meltano(project, "install", plugin)
+        assert done.returncode == 0, done.stderr
+    return project
+
+
+def own_account(simulator: Simulator) -> dict[str, str]:
+    """Return the environment variables of a user whose account a simulator holds."""
+    client_id, client_secret = DEMO_CREDENTIALS
+    return {
+        "TAP_SEQUENCE_CLIENT_ID": client_id,
+        "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
+        "TAP_SEQUENCE_API_URL": simulator.base_url,
+    }
