@@ -43,7 +43,7 @@ class Postgres:
 
     def run(self, statement: str) -> str:
         """Run SQL; return what psql prints, without alignment."""
-        command: list[str | Path] = [self.binaries / "psql", "--no-psqlrc", "--tuples-only", "--no-align"]
+        command = [str(self.binaries / "psql"), "--no-psqlrc", "--tuples-only", "--no-align"]
         command += ["--set=ON_ERROR_STOP=1", "--command", statement]
         env = {
             **os.environ,

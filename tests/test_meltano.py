@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tap_sequence.simulator import DEMO_CREDENTIALS, SimulatedApi, Simulator
+from tap_sequence.simulator import SimulatedApi, Simulator
 from tap_sequence.simulator.store import demo_window
-from tests.harness import ROOT, environment
-
-MELTANO = Path(sys.executable).with_name("meltano")
-
-
-def _meltano(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in environment(**variables).items() if name != "PYTHONWARNINGS"}
-    return subprocess.run(
-        [MELTANO, *arguments], cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
-    )
+from tests.meltano_project import copy_project, meltano, own_account
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with Meltano's plugins installed."""
-    folder = tmp_path_factory.mktemp("project") / "tap-sequence"
-    folder.mkdir()
-    for name in ("meltano.yml", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("tap_sequence", "schemas"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("demo", "prod"):
-        (folder / "output" / name).mkdir(parents=True)
-    done = _meltano(folder, "install")
-    assert done.returncode == 0, done.stderr
-    return folder
+    return copy_project(tmp_path_factory.mktemp("project"), "tap-sequence", "target-jsonl")
 
 
 def _loaded(folder: Path) -> list[dict[str, object]]:
@@ -56,7 +33,7 @@ def _demo_ids() -> set[str]:
 
 def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -> None:
     before = _demo_ids()
-    first = _meltano(project, "run", "demo")
+    first = meltano(project, "run", "demo")
     assert first.returncode == 0, first.stderr
     rows = _loaded(project / "output" / "demo")
     after = _demo_ids()
@@ -65,7 +42,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
     # The account grew while the job ran, and at a full hour it forgets an hour.
     assert before & after <= set(ids) <= before | after
 
-    assert _meltano(project, "run", "demo").returncode == 0
+    assert meltano(project, "run", "demo").returncode == 0
     all_rows = _loaded(project / "output" / "demo")
     all_ids = [str(row["id"]) for row in all_rows]
     assert all_rows[: len(rows)] == rows
@@ -74,22 +51,17 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
 
 
 def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
-    client_id, client_secret = DEMO_CREDENTIALS
     api = SimulatedApi()
     api.store.grow(321)
     with Simulator(api) as simulator:
-        variables = {
-            "TAP_SEQUENCE_CLIENT_ID": client_id,
-            "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
-            "TAP_SEQUENCE_API_URL": simulator.base_url,
-        }
+        variables = own_account(simulator)
         arguments = ("run", "sequence-to-jsonl")
-        first = _meltano(project, *arguments, **variables)
+        first = meltano(project, *arguments, **variables)
         assert first.returncode == 0, first.stderr
         assert [row["id"] for row in _loaded(project / "output" / "prod")] == api.store.ids()
 
         new = api.store.grow(45)
-        assert _meltano(project, *arguments, **variables).returncode == 0
+        assert meltano(project, *arguments, **variables).returncode == 0
         rows = _loaded(project / "output" / "prod")
     assert len(rows) == 366
     assert sorted(str(row["id"]) for row in rows[321:]) == sorted(new)

@@ -102,12 +102,31 @@ def test_the_page_on_performance_names_the_defaults_and_bounds_of_the_code() -> 
     assert f"{MAX_HELD_BYTES // 2**20} MiB" in page
 
 
-def test_env_example_names_the_secrets_and_sets_nothing() -> None:
+def test_meltano_yml_pins_and_describes_every_target_and_has_a_job_for_it() -> None:
+    content = _meltano()
+    (extractor, _) = content["plugins"]["extractors"]
+    jobs = {job["name"]: job["tasks"] for job in content["jobs"]}
+    loaders = [loader for loader in content["plugins"]["loaders"] if "inherit_from" not in loader]
+    for loader in loaders:
+        assert all(re.fullmatch(r"[\w-]+==[\d.]+", part) for part in loader["pip_url"].split())
+        for setting in loader["settings"]:
+            assert setting["label"], setting
+            assert setting["description"].endswith("."), setting
+        assert set(loader["config"]) <= {setting["name"] for setting in loader["settings"]}
+        job = "sequence-to-" + loader["name"].removeprefix("target-")
+        assert jobs[job] == [f"{extractor['name']} {loader['name']}"]
+
+
+def test_env_example_names_the_secrets_and_the_database_and_sets_nothing() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert all(line.startswith("#") for line in lines)
     named = [line for line in lines if line.endswith("=")]
     secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
-    assert named == [f"# TAP_SEQUENCE_{name.upper()}=" for name in secret]
+    database = ["HOST", "PORT", "USER", "PASSWORD", "DATABASE"]
+    assert named == [
+        *(f"# TAP_SEQUENCE_{name.upper()}=" for name in secret),
+        *(f"# TARGET_POSTGRES_{name}=" for name in database),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,394 @@
+"""The jobs of meltano.yml, each into its real target: what arrives is counted and compared, value for value."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tap_sequence.simulator import SimulatedApi, Simulator
+from tests.conftest import count
+from tests.meltano_project import copy_project, meltano, own_account
+from tests.postgres import Postgres, run_postgres
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+Row = dict[str, Any]
+
+FIRST, SECOND = 2000, 130
+
+# What a log can hold that simulated ones do not: more digits than a float has, an empty text, a slash too many.
+ODD_ITEMS = (
+    '[{"id": "odd", "activityLogId": "ID", "verb": "", "name": "\\\\ \\" \\u2028 \\r\\n,;\\t", "summary": "🧮 山田",'
+    '"reason": null, "metadata": [12345678901234567890.12345678901234567890, 123456789012345678901234567890, 1.50,'
+    ' null, "", true, {"deep": [{"er": 0.1}]}], "activityLogActor": {"id": "a", "entityType": "USER"},'
+    ' "activityLogObject": {"id": "o", "entityType": "INVOICE", "entityId": null}}]'
+)
+ODD_TEXT = " padded\t, \"quoted\" and 'so' \\ in\r\ntwo lines"
+
+# Run with the Python and the DuckDB that the target has; prints a row of JSON for each that is found.
+QUERY_DUCKDB = """
+import duckdb, json, sys
+found = duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2])
+names = [column[0] for column in found.description]
+for row in found.fetchall():
+    print(json.dumps(dict(zip(names, row)), default=str))
+"""
+
+
+def _exactly(text: str) -> Any:
+    """Parse JSON with every digit of its numbers."""
+    return json.loads(text, parse_float=Decimal)
+
+
+def _rounded(value: Any) -> Any:
+    """Return JSON whose numbers with a fraction went through floats."""
+    return json.loads(json.dumps(value, default=float))
+
+
+def _time(text: str) -> datetime:
+    """Return a time in UTC, which a text without an offset is taken to be in."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """What rows a stream makes of a log.
+
+    Attributes:
+        columns: Type of each column in the schema: text, time or array.
+        rows: Makes the rows of a log.
+    """
+
+    columns: dict[str, str]
+    rows: Callable[[Row], list[Row]]
+
+
+STREAMS = {
+    "activity_logs": StreamRows(
+        {
+            "id": "text",
+            "sequenceAccountId": "text",
+            "activityType": "text",
+            "apiVersion": "text",
+            "origin": "text",
+            "traceId": "text",
+            "createdAt": "time",
+            "activityLogItems": "array",
+        },
+        lambda log: [log],
+    ),
+}
+
+
+class Target(ABC):
+    """A target, as a user of this project sees it.
+
+    Args:
+        project: Where meltano.yml is.
+    """
+
+    name: ClassVar[str]
+    upserts: ClassVar[bool]
+    types: ClassVar[dict[str, str]]
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.output = project / "output" / "prod"
+
+    @property
+    def job(self) -> str:
+        return self.name.replace("target", "sequence-to")
+
+    def variables(self) -> dict[str, str]:
+        """Return environment variables that the user has to set."""
+        return {}
+
+    def column(self, name: str) -> str:
+        """Return what the column for a field of the schema is called."""
+        return name
+
+    @abstractmethod
+    def columns(self, stream: str) -> dict[str, str]:
+        """Return the type of each column."""
+
+    @abstractmethod
+    def rows(self, stream: str) -> list[Row]:
+        """Return what was loaded, with times as datetime and arrays as JSON."""
+
+    def expected(self, row: Row, columns: dict[str, str]) -> Row:
+        """Return the row that is to be found, with a value in each column."""
+        return {name: _time(row[name]) if kind == "time" else row.get(name) for name, kind in columns.items()}
+
+
+class JsonLines(Target):
+    name = "target-jsonl"
+    upserts = False
+    types: ClassVar = {}
+
+    def columns(self, stream: str) -> dict[str, str]:
+        assert (self.output / f"{stream}.jsonl").exists()
+        return {}
+
+    def rows(self, stream: str) -> list[Row]:
+        text = (self.output / f"{stream}.jsonl").read_text(encoding="utf-8")
+        return [_exactly(line) for line in text.split("\n") if line]
+
+    def expected(self, row: Row, columns: dict[str, str]) -> Row:
+        assert set(row) <= set(columns)
+        return row
+
+
+class Csv(Target):
+    name = "target-csv"
+    upserts = False
+    types: ClassVar = {}
+
+    def files(self, stream: str) -> list[Path]:
+        return sorted(self.output.glob(f"{stream}-*.csv"))
+
+    def columns(self, stream: str) -> dict[str, str]:
+        headers = {path.read_text(encoding="utf-8").split("\n")[0] for path in self.files(stream)}
+        (header,) = headers
+        assert header.split(",") == list(STREAMS[stream].columns)
+        return {}
+
+    def rows(self, stream: str) -> list[Row]:
+        rows: list[Row] = []
+        for path in self.files(stream):
+            with path.open(encoding="utf-8", newline="") as file:
+                rows += csv.DictReader(file)
+        for row in rows:
+            for name, kind in STREAMS[stream].columns.items():
+                if kind == "time":
+                    row[name] = _time(row[name])
+                elif kind == "array":
+                    row[name] = _exactly(row[name]) if row[name] else None
+        return rows
+
+    def expected(self, row: Row, columns: dict[str, str]) -> Row:
+        # CSV has no null.
+        return {
+            name: "" if value is None and columns[name] == "text" else value
+            for name, value in super().expected(row, columns).items()
+        }
+
+
+class DuckDb(Target):
+    name = "target-duckdb"
+    upserts = True
+    types: ClassVar = {"text": "VARCHAR", "time": "TIMESTAMP", "array": "JSON"}
+
+    def _query(self, query: str) -> list[Row]:
+        """Run SQL with the DuckDB that the target has."""
+        done = subprocess.run(
+            [
+                self.project / ".meltano" / "loaders" / self.name / "venv" / "bin" / "python",
+                "-c",
+                QUERY_DUCKDB,
+                self.output / "sequence.duckdb",
+                query,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def column(self, name: str) -> str:
+        return name.lower()
+
+    def columns(self, stream: str) -> dict[str, str]:
+        return {row["column_name"]: row["column_type"] for row in self._query(f"DESCRIBE {stream}")}
+
+    def rows(self, stream: str) -> list[Row]:
+        columns = STREAMS[stream].columns
+        # Names in any case find the columns, which are in lower case.
+        names = ", ".join(f'{name} AS "{name}"' for name in columns)
+        found = self._query(f"SELECT {names} FROM {stream}")
+        for row in found:
+            for name, kind in columns.items():
+                if kind == "time":
+                    row[name] = _time(row[name])
+                elif kind == "array" and row[name] is not None:
+                    row[name] = json.loads(row[name])
+        return found
+
+    def expected(self, row: Row, columns: dict[str, str]) -> Row:
+        # Numbers go through floats, and an empty text is stored as NULL.
+        return {
+            name: None if value == "" else value if isinstance(value, datetime) else _rounded(value)
+            for name, value in super().expected(row, columns).items()
+        }
+
+
+class PostgreSql(Target):
+    name = "target-postgres"
+    upserts = True
+    types: ClassVar = {"text": "text", "time": "timestamp without time zone", "array": "jsonb[]"}
+    server: Postgres
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "TARGET_POSTGRES_HOST": "127.0.0.1",
+            "TARGET_POSTGRES_PORT": str(self.server.port),
+            "TARGET_POSTGRES_USER": self.server.user,
+            "TARGET_POSTGRES_PASSWORD": self.server.password,
+            "TARGET_POSTGRES_DATABASE": self.server.database,
+        }
+
+    def columns(self, stream: str) -> dict[str, str]:
+        found = self.server.rows(
+            "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
+            f" WHERE attrelid = 'sequence_prod.{stream}'::regclass AND attnum > 0"
+        )
+        return {row["attname"]: row["type"] for row in found if not row["attname"].startswith("_sdc_")}
+
+    def rows(self, stream: str) -> list[Row]:
+        columns = STREAMS[stream].columns
+        names = ", ".join(f'"{name}"' for name in columns)
+        found = self.server.rows(f"SELECT {names} FROM sequence_prod.{stream}")
+        for row in found:
+            for name, kind in columns.items():
+                if kind == "time":
+                    row[name] = _time(row[name])
+        return found
+
+
+TARGETS: list[type[Target]] = [JsonLines, Csv, DuckDb, PostgreSql]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What three runs left, and one more that read everything again.
+
+    Attributes:
+        target: Where they loaded to.
+        logs: The logs that there were before each of them.
+        rows: What was found after each of them, by stream.
+    """
+
+    target: Target
+    logs: list[list[Row]]
+    rows: list[dict[str, list[Row]]]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = [target.name for target in TARGETS]
+    return copy_project(tmp_path_factory.mktemp("project"), "tap-sequence", *names)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    # A zone other than UTC, in which times would be moved by hours.
+    with run_postgres("America/New_York") as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
+def loaded(request: pytest.FixtureRequest, project: Path) -> Loaded:
+    target: Target = request.param(project)
+    if isinstance(target, PostgreSql):
+        target.server = request.getfixturevalue("postgres")
+    api = SimulatedApi()
+    result = Loaded(target, [], [])
+    with Simulator(api) as simulator:
+        variables = {**own_account(simulator), **target.variables()}
+        for new, options in ((FIRST, ()), (SECOND, ()), (1, ()), (0, ("--full-refresh",))):
+            ids = api.store.grow(new)
+            if new == FIRST:
+                _make_odd(api, ids[-1])
+            result.logs.append([_exactly(api.store.body(log_id).decode()) for log_id in api.store.ids()])
+            done = meltano(project, "run", *options, target.job, **variables)
+            assert done.returncode == 0, done.stderr
+            result.rows.append({stream: target.rows(stream) for stream in STREAMS})
+    return result
+
+
+def _make_odd(api: SimulatedApi, log_id: str) -> None:
+    """Let a log have items that simulated logs have not."""
+    log = json.loads(api.store.body(log_id))
+    log |= {"activityType": "", "traceId": ODD_TEXT, "activityLogItems": "ITEMS"}
+    text = json.dumps(log, ensure_ascii=False).replace('"ITEMS"', ODD_ITEMS.replace("ID", log_id))
+    api.store._bodies[log_id] = text.encode()
+
+
+def _ids(rows: list[Row]) -> list[str]:
+    return sorted(row["id"] for row in rows)
+
+
+def _typed(value: Any) -> Any:
+    """Return a value that is equal to another one only if both are of one JSON type: true is not 1."""
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    return (isinstance(value, bool), Decimal(value) if isinstance(value, float) else value)
+
+
+def _rows_of(logs: list[Row], stream: str) -> list[Row]:
+    return [row for log in logs for row in STREAMS[stream].rows(log)]
+
+
+def _is_found(loaded: Loaded, stream: str, run: int) -> None:
+    """Check that what is found after a run is what the simulator holds, value for value."""
+    columns = STREAMS[stream].columns
+    expected = {
+        row["id"]: _typed(loaded.target.expected(row, columns)) for row in _rows_of(loaded.logs[run], stream)
+    }
+    found = loaded.rows[run][stream]
+    assert {row["id"] for row in found} == set(expected)
+    for row in found:
+        assert _typed(row) == expected[row["id"]]
+    count(f"{loaded.target.name}, {stream}, run {run + 1}: rows equal to the simulator's", len(found))
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_each_run_adds_what_is_new_and_nothing_twice(loaded: Loaded, stream: str) -> None:
+    before = 0
+    for run in range(3):
+        found = _ids(loaded.rows[run][stream])
+        name = f"{loaded.target.name}, {stream}, run {run + 1}"
+        count(f"{name}: rows", len(found))
+        count(f"{name}: rows, distinct ids", len(set(found)))
+        count(f"{name}: rows added", len(found) - before)
+        assert found == _ids(_rows_of(loaded.logs[run], stream))
+        before = len(found)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_every_value_arrives(loaded: Loaded, stream: str) -> None:
+    _is_found(loaded, stream, 2)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_columns_have_the_types_of_the_schema(loaded: Loaded, stream: str) -> None:
+    types = loaded.target.types
+    found = loaded.target.columns(stream)
+    assert found == {
+        loaded.target.column(name): types[kind] for name, kind in STREAMS[stream].columns.items() if types
+    }
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_what_comes_again_replaces_its_row_in_a_database_and_doubles_it_in_a_file(
+    loaded: Loaded, stream: str
+) -> None:
+    ids = _ids(_rows_of(loaded.logs[3], stream))
+    found = _ids(loaded.rows[3][stream])
+    count(f"{loaded.target.name}, {stream}, everything again: rows", len(found))
+    assert found == (ids if loaded.target.upserts else sorted(ids * 2))
+    _is_found(loaded, stream, 3)
