@@ -155,6 +155,18 @@ def test_every_module_that_is_run_exists(page: Path) -> None:
         assert importlib.util.find_spec(module) is not None, module
 
 
+def test_the_page_on_architecture_has_every_module_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "tap_sequence"
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    table = page.split("\n## What lives where\n")[1].split("\n## ")[0]
+    named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in _CODE.findall(row)]
+    assert sorted(named) == sorted(modules | folders)
+    others = set(re.findall(r"(?<![\w/])\w+\.py\b", page)) - {"__init__.py"}
+    assert others <= modules
+
+
 def test_the_checks_notice_what_is_wrong(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(

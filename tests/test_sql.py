@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 from uv import find_uv_bin
 
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
@@ -35,9 +36,9 @@ FIRST_LOG = datetime(2026, 2, 28, 20, tzinfo=UTC)
 MICROSECONDS_PER_STEP = 3600 * 1_000_000
 LOGS = 1000
 
-PIP_URLS = {
-    "target-postgres": "meltanolabs-target-postgres==0.8.1",
-    "target-duckdb": "target-duckdb==0.8.0 duckdb==1.2.2",
+LOADERS = {
+    loader["name"]: loader
+    for loader in yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))["plugins"]["loaders"]
 }
 ENGINES = ("PostgreSQL", "DuckDB")
 
@@ -87,10 +88,14 @@ def load(
 ) -> None:
     """Install a target into a new environment and let it load messages."""
     _uv("venv", "--python", sys.executable, scripts.parent)
-    _uv("pip", "install", "--python", scripts / "python", *PIP_URLS[target].split())
+    _uv("pip", "install", "--python", scripts / "python", *LOADERS[target]["pip_url"].split())
     config_file = scripts.parent / "config.json"
     config_file.write_text(json.dumps(config), encoding="utf-8")
-    env = {name: value for name, value in environment(PGTZ="UTC").items() if name != "PYTHONWARNINGS"}
+    env = {
+        name: value
+        for name, value in environment(**LOADERS[target].get("env", {})).items()
+        if name != "PYTHONWARNINGS"
+    }
     lines = "".join(json.dumps(message) + "\n" for message in messages)
     _run(scripts / target, "--config", config_file, input=lines, env=env)
 
