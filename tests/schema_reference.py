@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tap_sequence.schema import SCHEMAS_DIR
+from tap_sequence.schema import SCHEMAS
 from tests.harness import ROOT
 
 PAGE = ROOT / "docs" / "schema.md"
@@ -55,13 +54,16 @@ left out: the [README](../README.md#e-mail-addresses) says how.
 _TURNING_ON = """\
 ## Turning activity_log_items on
 
-Items are written beside the logs, from the same requests. With Meltano it takes one line of `select` in `meltano.yml`:
+Both streams are fed from the same pages, so items cost no request more; either can be selected without the other. With
+Meltano it takes one line of `select` in `meltano.yml`:
 
 ```yaml
 plugins:
   extractors:
     - name: tap-sequence
-      select: [activity_logs.*, activity_log_items.*]
+      select:
+        - activity_logs.*
+        - activity_log_items.*
 ```
 
 Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`, set `selected` in the
@@ -70,13 +72,11 @@ stream's own metadata, the entry whose breadcrumb is empty, and give the file to
 ```json
 {"breadcrumb": [], "metadata": {"selected": true}}
 ```
+
+Turned on after the first run, items begin with the logs that are new, and a warning says so. To have those of the older
+logs too, run once without a state: with Meltano, `meltano run --full-refresh` and the name of the job. A target that upserts
+then has each log and each item once.
 """
-
-
-def read_schema(stream: str) -> dict[str, Any]:
-    """Read the schema of a stream."""
-    schema: dict[str, Any] = json.loads((SCHEMAS_DIR / f"{stream}.json").read_text(encoding="utf-8"))
-    return schema
 
 
 def make_page() -> str:
@@ -85,7 +85,7 @@ def make_page() -> str:
 
 
 def _section(stream: str) -> str:
-    schema, keys = read_schema(stream), STREAMS[stream]
+    schema, keys = SCHEMAS[stream], STREAMS[stream]
     lines = [
         f"## {stream}",
         "",

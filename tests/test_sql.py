@@ -21,9 +21,9 @@ from uv import find_uv_bin
 
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
 from tap_sequence.simulator.store import Timeline
-from tests.harness import ROOT, config_for, environment, run_here
+from tap_sequence.tap import SequenceTap
+from tests.harness import ROOT, STREAMS, config_for, environment, run_here, select
 from tests.postgres import run_postgres
-from tests.schema_reference import read_schema
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -113,35 +113,9 @@ def messages() -> list[dict[str, Any]]:
     api = SimulatedApi(Options(), timeline=timeline)
     api.store.grow(LOGS)
     with Simulator(api) as simulator:
-        run = run_here(config_for(simulator))
-    return with_items([message for message in run.messages if message["type"] != "STATE"])
-
-
-def with_items(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add what the tap will write of stream activity_log_items."""
-    schema = {
-        "type": "SCHEMA",
-        "stream": "activity_log_items",
-        "schema": read_schema("activity_log_items"),
-        "key_properties": ["id"],
-    }
-    logs = [message["record"] for message in messages if message["type"] == "RECORD"]
-    rows = [item_row(log, item) for log in logs for item in log["activityLogItems"]]
-    return [
-        *messages,
-        schema,
-        *({"type": "RECORD", "stream": "activity_log_items", "record": row} for row in rows),
-    ]
-
-
-def item_row(log: Row, item: Row) -> Row:
-    parts = {
-        f"{name.lower()}{field[0].upper()}{field[1:]}": value
-        for name in ("Actor", "Object", "Target")
-        for field, value in (item.get(f"activityLog{name}") or {}).items()
-    }
-    row = {**item, **parts, "sequenceAccountId": log["sequenceAccountId"], "createdAt": log["createdAt"]}
-    return {column: row.get(column) for column in read_schema("activity_log_items")["properties"]}
+        config = config_for(simulator)
+        catalog = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
+        return run_here(config, catalog=select(catalog, streams=STREAMS)).messages
 
 
 @pytest.fixture(scope="module")
