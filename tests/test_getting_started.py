@@ -1,4 +1,4 @@
-"""docs/getting-started.md as somebody follows it: its commands, one after another, with real Meltano and target."""
+"""docs/getting-started.md as somebody follows it, and then docs/schema.md, with real Meltano and a real target."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from uv import find_uv_bin
 
 from tap_sequence.simulator import SimulatedApi, Simulator
@@ -19,6 +21,7 @@ from tests.test_docs import blocks
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 PAGE = ROOT / "docs" / "getting-started.md"
+SCHEMA_PAGE = ROOT / "docs" / "schema.md"
 LOGS = 250
 SANDBOX = "sandbox.sequencehq.com/api"
 
@@ -90,5 +93,34 @@ def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
         assert int(follow(project, doubles)) == 0
 
         assert "Block run completed" in follow(project, production)
-    lines = (project / "output" / "prod" / "activity_logs.jsonl").read_text(encoding="utf-8").split("\n")
-    assert [json.loads(line)["id"] for line in lines if line] == api.store.ids()
+        assert loaded_ids(project / "output" / "prod" / "activity_logs.jsonl") == api.store.ids()
+        assert not list(project.glob("output/*/activity_log_items.jsonl"))
+
+        turn_items_on(project / "meltano.yml")
+        api.store.grow(20)
+        assert "The runs before did not load activity_log_items" in follow(project, production)
+        new = loaded_ids(project / "output" / "prod" / "activity_log_items.jsonl")
+        assert new == item_ids(api.store.logs()[-20:])
+
+        follow(project, "uv run meltano run --full-refresh sequence-to-jsonl")
+        items = loaded_ids(project / "output" / "prod" / "activity_log_items.jsonl")
+        assert items == new + item_ids(api.store.logs())
+
+
+def turn_items_on(meltano_yml: Path) -> None:
+    """Select what docs/schema.md says."""
+    content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
+    (block,) = (block.text for block in blocks(SCHEMA_PAGE) if block.language == "yaml")
+    (said,) = yaml.safe_load(block)["plugins"]["extractors"]
+    (extractor,) = (each for each in content["plugins"]["extractors"] if each["name"] == said["name"])
+    assert set(extractor["select"]) < set(said["select"])
+    extractor["select"] = said["select"]
+    meltano_yml.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def loaded_ids(file: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in file.read_text(encoding="utf-8").split("\n") if line]
+
+
+def item_ids(logs: list[dict[str, Any]]) -> list[str]:
+    return [item["id"] for log in logs for item in log["activityLogItems"]]
