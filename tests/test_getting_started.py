@@ -83,7 +83,9 @@ def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
             )
         ]
 
-        assert "Block run completed" in follow(project, load)
+        said = follow(project, load)
+        assert f"Summary: {LOGS} logs emitted" in said
+        assert "Block run completed" in said
         assert int(follow(project, count)) == LOGS
         assert int(follow(project, doubles)) == 0
 
