@@ -142,6 +142,22 @@ def test_every_kept_file_that_a_page_names_is_there() -> None:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_each_picture_is_shown_with_words_for_who_cannot_see_it_and_loads_nothing() -> None:
+    shown: set[str] = set()
+    for page in PUBLISHED:
+        for image in re.findall(r"<img [^>]*>", page.read_text(encoding="utf-8")):
+            attributes = dict(re.findall(r'(\w+)="([^"]*)"', image))
+            assert len(attributes["alt"]) > len("a picture of something")
+            shown.add(Path(attributes["src"]).name)
+    pictures = sorted((ROOT / "docs" / "pictures").iterdir())
+    assert {picture.name for picture in pictures} == shown
+    for picture in pictures:
+        svg = picture.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "//" not in svg
+        assert "@import" not in svg
+        assert "<script" not in svg
+
+
 def test_the_gate_is_a_script_that_bash_can_read() -> None:
     subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
