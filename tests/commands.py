@@ -61,6 +61,7 @@ OUTSIDE = (
 """Variables of the shell that this runs in, which a reader's does not have."""
 
 _SECONDS_TO_START = 60.0
+_SECONDS_TO_STOP = 10.0
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,11 @@ class Shell:
         """End the shell, and what it left running."""
         with contextlib.suppress(BrokenPipeError):
             self._commands.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait()
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signum)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_SECONDS_TO_STOP)
 
 
 @contextmanager
@@ -227,6 +230,8 @@ class Page:
         reason = _reason_to_skip(command, self._given, self._variables["PATH"])
         if reason:
             return Result(command, "skipped", note=reason)
+        if not _is_whole(command.text):
+            return Result(command, "unfinished", note="bash would wait for more")
         started = time.monotonic()
         if command.port:
             return self._start(command, command.port)

@@ -17,12 +17,14 @@ from tests.harness import ROOT
 OPTIONS = argparse.Namespace(all=False, timeout=20.0)
 
 
-def _run(folder: Path, *texts: str, account: dict[str, str] | None = None) -> list[Result]:
+def _run(
+    folder: Path, *texts: str, account: dict[str, str] | None = None, options: argparse.Namespace = OPTIONS
+) -> list[Result]:
     commands = [Command("page.md", number, text) for number, text in enumerate(texts, 1)]
     work = folder / "work"
     work.mkdir()
     variables = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return list(Page(folder, work, variables, account or {}, OPTIONS).run(commands))
+    return list(Page(folder, work, variables, account or {}, options).run(commands))
 
 
 def _outcomes(results: list[Result]) -> list[str]:
@@ -87,6 +89,13 @@ def test_what_fails_is_told_and_ends_the_page(tmp_path: Path, failing: str, stat
     assert _outcomes(results) == ["exit 0", f"exit {status}", "not run"]
     assert not (tmp_path / "after").exists()
     assert results[0].output == "before\n"
+
+
+def test_what_takes_too_long_or_never_ends_is_told(tmp_path: Path) -> None:
+    slow = argparse.Namespace(all=False, timeout=0.2)
+    assert _outcomes(_run(tmp_path, "sleep 60", "true", options=slow)) == ["timeout", "not run"]
+    (tmp_path / "other").mkdir()
+    assert _outcomes(_run(tmp_path / "other", "echo 'no end", "true")) == ["unfinished", "not run"]
 
 
 def test_a_server_is_up_while_the_page_is_run_and_stopped_after_it(tmp_path: Path) -> None:
