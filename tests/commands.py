@@ -179,8 +179,8 @@ def _nothing(_work: Path) -> Iterator[dict[str, str]]:
 
 
 SETUPS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {}
-"""What a page needs beside its own commands, by the page's name: a function of a folder of its own, whose context gives
-variables for the shell."""
+"""What a page needs beside its own commands, such as a database, by the page's name. Given a folder, it starts what is
+needed and yields variables for the page's shell, where they take the place of those that the reader enters."""
 
 
 class Page:
@@ -243,9 +243,10 @@ class Page:
         if name in self._account:
             values = " ".join(f"{key}={shlex.quote(value)}" for key, value in self._account.items())
             self._shell.run(f"export {values}", _SECONDS_TO_START)
-        elif name not in self._variables:
-            return Result(command, "unknown", note="no value is known for it")
-        return Result(command, "placeholder", note="the simulated account's")
+            return Result(command, "placeholder", note="the simulated account's")
+        if name in self._variables:
+            return Result(command, "placeholder", note="set from the start")
+        return Result(command, "unknown", note="no value is known for it")
 
     def _start(self, command: Command, port: int) -> Result:
         if _answers(port):
