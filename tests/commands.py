@@ -337,7 +337,8 @@ def run(given: argparse.Namespace) -> Iterator[Result]:
                 "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
                 "TAP_SEQUENCE_API_URL": api.base_url,
             }
-            if not any(PLACEHOLDER.fullmatch(command.text) for command in commands):
+            entered = [found["name"] for each in commands if (found := PLACEHOLDER.fullmatch(each.text))]
+            if not set(entered) & set(account):
                 variables |= account
             with SETUPS.get(page, _nothing)(work) as more:
                 yield from Page(clone, work, {**variables, **more}, account, given).run(commands)
@@ -376,11 +377,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"  {command.line:4}  {result.outcome:<11} {seconds}  {first}{' …' if rest else ''}{note}",
             flush=True,
         )
-        if not result.passed:
+        if result.output and not result.passed:
             print(textwrap.indent("\n".join(result.output.splitlines()[-40:]), "        | "), flush=True)
-        outcomes[
-            "passed" if result.outcome in {"exit 0", "up"} else result.outcome if result.passed else "failed"
-        ] += 1
+        ended = "passed" if result.passed else "failed"
+        outcomes[result.outcome if result.outcome in {"placeholder", "skipped", "not run"} else ended] += 1
     print("\n" + ", ".join(f"{outcome}: {number}" for outcome, number in sorted(outcomes.items())))
     return 1 if outcomes["failed"] or not outcomes else 0
 
