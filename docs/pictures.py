@@ -213,7 +213,11 @@ def draw_answer() -> Path:
         # As target-jsonl writes it.
         loaded = folder / "output" / "demo" / "activity_logs.jsonl"
         loaded.parent.mkdir(parents=True)
-        records = [message["record"] for message in messages if message["type"] == "RECORD"]
+        records = [
+            message["record"]
+            for message in messages
+            if message["type"] == "RECORD" and message["stream"] == "activity_logs"
+        ]
         loaded.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         with duckdb.connect() as database:
             database.execute("SET file_search_path = ?", [str(folder)])
