@@ -53,13 +53,19 @@ class Tally:
             return None
         return max(0, self.total - self.read) / self.rate
 
-    def __str__(self) -> str:
+    @property
+    def share(self) -> float | None:
+        """Which part of the logs was read, 0 to 1; None where nothing tells."""
+        return min(1.0, self.read / self.total) if self.total else None
+
+    def describe(self, *, with_share: bool) -> str:
+        """Return how far the run is, in one line."""
         rate = f"{self.rate:,.0f} logs/s"
         if self.total is None:
             return f"{self.read:,} logs in {duration(self.seconds)}, {rate}"
-        share = 100 * self.read / self.total if self.total else 100.0
+        share = f" ({100 * self.share:.1f} %)" if with_share and self.share is not None else ""
         left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
-        return f"{self.read:,} of {self.total:,} logs ({min(share, 100.0):.1f} %), {rate}{left}"
+        return f"{self.read:,} of {self.total:,} logs{share}, {rate}{left}"
 
     def summary(self) -> str:
         """Return what there is to say of the logs when all is done."""
@@ -105,7 +111,7 @@ class Lines(Display):
 
     @override
     def show(self, tally: Tally) -> None:
-        self._logger.info("Progress: %s", tally)
+        self._logger.info("Progress: %s.", tally.describe(with_share=True))
 
 
 class Bar(Display, AbstractContextManager[None]):
@@ -152,7 +158,7 @@ class Bar(Display, AbstractContextManager[None]):
         # tqdm takes a total that is exceeded for none.
         self._bar.total = None if tally.total is None else max(tally.total, tally.read)
         self._bar.bar_format = _BAR if tally.total else _BAR_WITHOUT_TOTAL
-        self._bar.set_description_str(str(tally), refresh=False)
+        self._bar.set_description_str(tally.describe(with_share=False), refresh=False)
         self._on_terminal(self._bar.refresh)
 
     def _on_terminal(self, act: Callable[[], object]) -> None:

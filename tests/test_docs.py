@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and docs/ point to is there, and what they show can be used."""
+"""What the documentation points to is there, and what it shows can be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tap_sequence.simulator.__main__ import _parser as simulator_parser
 from tap_sequence.tap import SequenceTap
 from tests.harness import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -36,10 +36,14 @@ FIRST_LOG = datetime(2026, 2, 28, 20, tzinfo=UTC)
 MICROSECONDS_PER_STEP = 3600 * 1_000_000
 LOGS = 1000
 
+PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
 LOADERS = {
     loader["name"]: loader
     for loader in yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))["plugins"]["loaders"]
 }
+POSTGRES_SCHEMA = LOADERS["target-postgres"]["config"]["default_target_schema"].replace(
+    "$MELTANO_ENVIRONMENT", "prod"
+)
 ENGINES = ("PostgreSQL", "DuckDB")
 
 # Takes a file and a query; prints a JSON object for each row.
@@ -62,7 +66,7 @@ for row in found.fetchall():
 
 def queries() -> Iterator[tuple[str, str, str]]:
     """Yield each query of the page with the heading that it stands under, once for each engine that it is for."""
-    for section in (ROOT / "docs" / "sql.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+    for section in PAGE.split("\n## ")[1:]:
         heading = section.splitlines()[0]
         for block in re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
             engines = [engine for engine in ENGINES if block.startswith(f"-- {engine}\n")] or list(ENGINES)
@@ -128,10 +132,10 @@ def ask_postgres(messages: list[dict[str, Any]], tmp_path_factory: pytest.TempPa
             "user": server.user,
             "password": server.password,
             "database": server.database,
-            "default_target_schema": "sequence_prod",
+            "default_target_schema": POSTGRES_SCHEMA,
         }
         load(tmp_path_factory.mktemp("postgres") / "venv" / "bin", "target-postgres", config, messages)
-        server.run(f"ALTER DATABASE {server.database} SET search_path TO sequence_prod")
+        server.run(f"ALTER DATABASE {server.database} SET search_path TO {POSTGRES_SCHEMA}")
         yield lambda query: server.rows(query.rstrip().rstrip(";"))
 
 
@@ -408,6 +412,7 @@ def _sorted(rows: Iterable[Row]) -> list[str]:
 
 def test_the_page_has_the_questions_that_are_checked() -> None:
     assert list(dict.fromkeys(heading for heading, _, _ in QUERIES)) == list(EXPECTED)
+    assert f"`SET search_path TO {POSTGRES_SCHEMA}`" in PAGE
     assert Counter(engine for _, engine, _ in QUERIES) == dict.fromkeys(ENGINES, len(EXPECTED) + 1)
 
 
