@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 import sys
 import tempfile
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import READ_AHEAD, SEQUENTIAL, TEMPLATE, Contender
-from benchmarks.measure import ContenderError, Measurement, measure, run
+from benchmarks.measure import ITEMS, LOGS, ContenderError, Measurement, measure, run
 from benchmarks.stand_in import StandIn
 from benchmarks.table import ratio, render
 from tap_sequence.simulator import CursorKind, Options, UnknownCursor
+from tap_sequence.tap import SequenceTap
 
 _MICROSECONDS = 1_000_000
 _MIB = 2**20
@@ -300,12 +302,57 @@ def incremental(bench: Bench) -> str:
     )
 
 
+def streams(bench: Bench) -> str:
+    """Read the logs, their items as rows, and both, from a list that answers at once."""
+    logs, repeat = bench.choose_logs(100_000, 1_000), bench.choose_repeat(3)
+    tap = next(contender for contender in bench.contenders if contender.is_tap)
+    found: dict[tuple[str, ...], list[Measurement]] = defaultdict(list)
+    with StandIn(logs) as stand_in:
+        for _ in range(repeat):
+            for selected in ((LOGS,), (ITEMS,), (LOGS, ITEMS)):
+                stand_in.behave(HONOURED)
+                found[selected].append(
+                    bench.measure("streams", tap, stand_in, settings=NO_PACE, catalog=_catalog(selected))
+                )
+    seconds = {selected: _median(runs, lambda run: run.cost.seconds) for selected, runs in found.items()}
+    if {
+        run.output.records.get(ITEMS) for selected, runs in found.items() if ITEMS in selected for run in runs
+    } != {found[LOGS, ITEMS][0].output.records.get(ITEMS, 0)}:
+        bench.problems.append(f"{ITEMS} alone and beside {LOGS} did not give the same number of rows.")
+    rows = [
+        (
+            " and ".join(selected),
+            f"{_median(runs, lambda run: run.cost.seconds):.2f}",
+            f"{logs / seconds[selected]:,.0f}",
+            ratio(seconds[LOGS,], seconds[selected]),
+            f"{sum(runs[0].output.records.values()):,}",
+            str(runs[0].traffic.requests),
+        )
+        for selected, runs in found.items()
+    ]
+    return render(
+        f"Streams: {logs:,} logs, no latency, median of {repeat}, ratios to {LOGS} alone ({tap.name})",
+        ("selected", "seconds", "logs/s", "speed ratio", "records", "requests"),
+        rows,
+    )
+
+
+def _catalog(selected: Collection[str]) -> dict[str, Any]:
+    catalog: dict[str, Any] = json.loads(SequenceTap(config={"environment": "demo"}).catalog_json_text)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if not entry["breadcrumb"]:
+                entry["metadata"]["selected"] = stream["tap_stream_id"] in selected
+    return catalog
+
+
 MODES: Mapping[str, Callable[[Bench], str]] = {
     "no-latency": no_latency,
     "network": network,
     "memory": memory,
     "start-up": start_up,
     "incremental": incremental,
+    "streams": streams,
 }
 
 

@@ -18,6 +18,9 @@ from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
 
 REPLICATION_KEY = "createdAt"
 
+FIRST_STREAMS = ("activity_logs",)
+"""The streams that a state speaks for which names none: there was no other."""
+
 RECENT_IDS_CAP = 10_000
 """Most ids that a state holds (about 390 kB). Logs past it may be emitted again by the next run, never lost."""
 
@@ -105,10 +108,14 @@ class Bookmark:
     Args:
         query: What the run asks.
         lookback_seconds: How late a log may become visible.
+        streams: Names of the streams that the run feeds.
     """
 
-    def __init__(self, query: Query, lookback_seconds: int) -> None:
+    def __init__(self, query: Query, lookback_seconds: int, streams: Sequence[str] = FIRST_STREAMS) -> None:
         self.query = query
+        self.streams = tuple(streams)
+        self.newcomers: tuple[str, ...] = ()
+        """Streams that the runs before, from whose end this one goes on, did not feed."""
         self.start = Start.NOTHING
         self.cursor: str | None = None
         """Cursor to go on from, which leads to the anchor; None is the start of the list, if `has_cursor`."""
@@ -137,19 +144,28 @@ class Bookmark:
     # Reading and writing the state
 
     @classmethod
-    def load(cls, state: Mapping[str, Any], query: Query, lookback_seconds: int) -> Self:
+    def load(
+        cls,
+        state: Mapping[str, Any],
+        query: Query,
+        lookback_seconds: int,
+        streams: Sequence[str] = FIRST_STREAMS,
+    ) -> Self:
         """Read the stream's state. Keys that the bookmark does not use are ignored.
 
         Raises:
             StateError: The state cannot be understood.
         """
         _check_shape(state)
-        bookmark = cls(query, lookback_seconds)
+        bookmark = cls(query, lookback_seconds, streams)
         bookmark._loaded = dict(state)
         saved_query = state.get("query")
         if saved_query is not None and not query.is_saved_as(saved_query):
             bookmark.start = Start.OTHER_QUERY
             return bookmark
+        if saved_query is not None:
+            fed_before = state.get("streams") or FIRST_STREAMS
+            bookmark.newcomers = tuple(name for name in streams if name not in fed_before)
         value: str | None = state.get("replication_key_value")
         if value is not None:
             bookmark.replication_key_value = value
@@ -185,6 +201,7 @@ class Bookmark:
             "before_anchor": list(self.before_anchor),
             "query": self.query.to_state(),
             "recent_ids": list(chain(self._carried, self._met))[-RECENT_IDS_CAP:],
+            "streams": list(self.streams),
         }
 
     # What the walks ask
@@ -370,6 +387,7 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
         "an object of texts",
     ),
     ("recent_ids", lambda value: value is None or _is_texts(value), "a list of texts"),
+    ("streams", lambda value: value is None or _is_texts(value), "a list of texts"),
     ("before_anchor", lambda value: value is None or _is_texts(value), "a list of texts"),
 )
 """What each key of the state has to be, where it is there."""

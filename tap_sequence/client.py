@@ -109,6 +109,10 @@ class SequenceClient:
         self._warned_of_version = False
         self.requests_sent = 0
         """Requests sent so far, tries and redirects included."""
+        self.retries = 0
+        """How many of them tried again what had failed before."""
+        self.refusals = 0
+        """How many of them were answered 429."""
         self._pace = Pace(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
         self._transport = Transport(
             base_url=base_url,
@@ -174,6 +178,8 @@ class SequenceClient:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, TransientRequestError) and error.is_refusal:
             self._pace.hold(state.upcoming_sleep)
+        with self._lock:
+            self.retries += 1
         self._logger.warning(
             "Sequence could not be read at %s: %s. Trying again in %.1f seconds (try %d).",
             attempt.request,
@@ -216,6 +222,8 @@ class SequenceClient:
                 self._pace.hold(seconds)
             if action is Action.SLOW_DOWN:
                 self._pace.refused(attempt.sent_at, seconds)
+                with self._lock:
+                    self.refusals += 1
             raise TransientRequestError(problem, retry_after=seconds, is_refusal=action is Action.SLOW_DOWN)
         if shape is Shape.TOO_LARGE:
             msg = f"Sequence could not be read at {attempt.request}: {problem}. Set page_size to a smaller number."

@@ -18,6 +18,10 @@ class InputFileError(TapSequenceError):
     """A file named on the command line cannot be read or is not what it should be."""
 
 
+class CatalogError(TapSequenceError):
+    """The catalog asks for what cannot be done."""
+
+
 class StateError(TapSequenceError):
     """The state cannot be understood, so nothing may be emitted from it."""
 

@@ -39,16 +39,16 @@ class LineWriter(MsgSpecWriter):
     def write_message(self, message: Message) -> None:
         self.write_lines(bytes(self.format_message(message)))
 
-    def write_records(self, stream: str, records: Iterable[Any], *, version: int | None) -> None:
-        """Write a RECORD for each of some decoded logs, all in one write.
+    def encode_records(self, stream: str, records: Iterable[Any], *, version: int | None) -> bytes:
+        """Return a RECORD line for each of some decoded records.
 
         Raises:
-            RecursionError: One of them is nested too deeply. None was written.
+            RecursionError: One of them is nested too deeply.
         """
         now = datetime.now(UTC)
         known_version = msgspec.UNSET if version is None else version
-        self.write_lines(
-            encoder.encode_lines([_RecordMessage(stream, record, known_version, now) for record in records])
+        return encoder.encode_lines(
+            [_RecordMessage(stream, record, known_version, now) for record in records]
         )
 
     def write_lines(self, lines: bytes) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
-
 KEEP, HASH, DROP = "keep", "hash", "drop"
 ACTIONS = (KEEP, HASH, DROP)
 
-_FIELD = "email"
+_ADDRESSES = (
+    ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties", "email"),
+    ("properties", "actorEmail"),
+)
+"""Where a stream's schema may have an address."""
+
 _HASHED = (
     "Hash of the actor's e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
     "keyed (HMAC) where the tap's setting actor_email_salt is set."
@@ -52,19 +55,27 @@ class ActorEmail:
         ]
         return msgspec.structs.replace(record, activityLogItems=items)
 
-    def to_schema(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a schema of activity logs, the tap's own or an older catalog's, that says what records will hold."""
-        result: dict[str, Any] = copy.deepcopy(dict(schema))
-        fields = _actor_fields(result)
-        if fields is None:
-            return result
-        if self._action == DROP:
-            fields.pop(_FIELD, None)
-            return result
-        own = copy.deepcopy((_actor_fields(ACTIVITY_LOGS_SCHEMA) or {})[_FIELD])
-        if self._action == HASH:
-            own["description"] = _HASHED
-        fields[_FIELD] = {**own, **fields.get(_FIELD, {}), "description": own["description"]}
+    def to_schema(self, own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the schema that says what a stream's records will hold.
+
+        Args:
+            own: The stream's schema, as the tap has it.
+            given: The same from a catalog, which may be older or have less in it.
+        """
+        result: dict[str, Any] = copy.deepcopy(dict(own if given is None else given))
+        for *path, name in _ADDRESSES:
+            own_fields, fields = _at(own, path), _at(result, path)
+            if own_fields is None or name not in own_fields or fields is None:
+                continue
+            if self._action == DROP:
+                fields.pop(name, None)
+                continue
+            description = _HASHED if self._action == HASH else own_fields[name]["description"]
+            fields[name] = {
+                **copy.deepcopy(own_fields[name]),
+                **fields.get(name, {}),
+                "description": description,
+            }
         return result
 
     def _changed(self, actor: Any) -> Any:
@@ -75,9 +86,9 @@ class ActorEmail:
         return actor
 
 
-def _actor_fields(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the definitions of an actor's fields, or None where a schema has no actors."""
+def _at(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
+    """Return what a schema has at a path, or None where it has no such place."""
     found: Any = schema
-    for key in ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties"):
+    for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
     return found if isinstance(found, dict) else None

@@ -16,7 +16,11 @@ SCHEMAS_DIR = next(
 )
 """Folder with one JSON schema for each stream, `<stream>.json`."""
 
-ACTIVITY_LOGS_SCHEMA: dict[str, Any] = json.loads(
-    (SCHEMAS_DIR / "activity_logs.json").read_text(encoding="utf-8")
-)
-"""The schema of stream activity_logs."""
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(SCHEMAS_DIR.glob("*.json"))
+}
+"""The schema of each stream, by its name."""
+
+ACTIVITY_LOGS_SCHEMA = SCHEMAS["activity_logs"]
+"""The schema of what the API returns."""

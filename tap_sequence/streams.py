@@ -5,30 +5,24 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from singer_sdk import Stream, metrics
-from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.mapper import SameRecordTransform
+from singer_sdk import metrics
 from singer_sdk.singerlib import StateMessage
-from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
-from tap_sequence.bookmark import REPLICATION_KEY, Bookmark
-from tap_sequence.errors import TapSequenceError
-from tap_sequence.hints import Hints
+from tap_sequence.bookmark import Bookmark
+from tap_sequence.errors import CatalogError, TapSequenceError
+from tap_sequence.feeding import LogFedStream
+from tap_sequence.items import ItemRows
 from tap_sequence.output import LineWriter
-from tap_sequence.pages import Log, Page, PageRequest
-from tap_sequence.readahead import ReadAhead
-from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.pages import Log
+from tap_sequence.progress import Progress, Tally
 from tap_sequence.settings import PATH
 from tap_sequence.stopping import StoppedError
-from tap_sequence.sync import LogSync
+from tap_sequence.sync import Batch
 from tap_sequence.waiting import Waiting
-from tap_sequence.workers import ReadingAhead
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
@@ -44,51 +38,28 @@ STATE_EVERY_RECORDS = 1000
 STATE_EVERY_SECONDS = 30.0
 
 
-class ActivityLogStream(Stream):
-    """Activity logs, one record for each."""
+class ActivityLogStream(LogFedStream):
+    """Activity logs, one record for each. This stream reads for those that are fed with it, selected itself or not."""
 
     name = "activity_logs"
-    primary_keys: ClassVar[list[str]] = ["id"]
-    replication_key = REPLICATION_KEY
-
-    # The decoder has checked every value against the schema already.
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: SequenceTap) -> None:
-        super().__init__(tap, schema=tap.actor_email.to_schema(ACTIVITY_LOGS_SCHEMA))
+        super().__init__(tap)
         self.logger.addFilter(_is_not_announcement)
-        self._sequence = tap
         self._bookmark: Bookmark | None = None
         self._is_test = False
-        self._index = 0
-        self._requests_counted = 0
         self._since_state = 0
+        self._largest_page = 0
         self._state_written_at = 0.0
         self.monotonic = time.monotonic
 
-    @property
-    def is_full_table(self) -> bool:
-        """Whether a catalog asks for the whole log in each run."""
-        return self.replication_method == REPLICATION_FULL_TABLE
-
-    @property
     @override
-    def emit_activate_version_messages(self) -> bool:
-        # Asked for only where the replication method is FULL_TABLE, whose loads they tell apart.
-        return True
+    def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
+        return logs
 
     @override
-    def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Return nothing: the bookmark holds what was emitted, not a limit to it."""
-
-    @override
-    def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Return what a run without state would emit, for callers that want no messages."""
-        for batch in self._log_sync(self._new_bookmark()).batches():
-            for log in batch.logs:
-                yield self._to_record(log)
-                batch.emitted(log)
-            batch.done()
+    def size(self, logs: Sequence[Log]) -> int:
+        return len(logs)
 
     # The SDK's own loop keeps its bookmark as text, moves it before a page is complete, and writes a STATE only every
     # so many records. This one asks the walk, and moves the bookmark with what was written.
@@ -96,107 +67,136 @@ class ActivityLogStream(Stream):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[Record, Any, Any]:
-        bookmark = self._new_bookmark()
-        if not self.is_full_table:
-            bookmark = self._bookmark = self._sequence.load_bookmark(self.name)
+        tap = self._sequence
         self._is_test = not write_messages
-        self._index = self._since_state = 0
+        fed = [self] if self._is_test else self._fed_streams()
+        if fed[0].is_full_table:
+            bookmark = tap.new_bookmark()
+        else:
+            bookmark = self._bookmark = tap.load_bookmark(self.name, [stream.name for stream in fed])
+            self._warn_of_newcomers(bookmark)
+        self._since_state, self._largest_page = 0, tap.settings.page_size
         self._state_written_at = self.monotonic()
-        self.log("Reading from %s", self._sequence.query.host)
-        self._requests_counted = self._sequence.client.requests_sent
-        writer = self._page_writer() if write_messages else None
-        with (
-            self.get_record_counter() as record_counter,
-            metrics.http_request_counter(self.name, endpoint=PATH) as request_counter,
-            self.get_sync_timer(),
-        ):
+        self.log("Reading from %s", tap.query.host)
+        with ExitStack() as measured:
+            progress = tap.new_progress()
+            measured.callback(self._summarise, progress.tally, fed)
+            measured.enter_context(progress)
+            for stream in fed:
+                if stream is not self:
+                    stream.sync()  # writes its SCHEMA
+                measured.enter_context(stream.feeding())
+            count_requests = measured.enter_context(self._counting_requests())
+            measured.enter_context(self.get_sync_timer())
+            run = tap.plan_run(bookmark, self._waiting(progress), self.logger)
             try:
-                for batch in self._log_sync(bookmark, request_counter).batches():
-                    for logs in self._parts(batch.logs):
-                        if writer is not None and self._write_together(writer, logs):
-                            record_counter.increment(len(logs))
-                            for log in logs:
-                                batch.emitted(log)
-                            continue
-                        for record in self._write_each(logs, batch.emitted, context):
-                            record_counter.increment()
-                            yield record
-                    batch.done()
-                    self._count_requests(request_counter)
+                for batch in run.batches():
+                    yield from self._emit(batch, fed, context)
+                    progress.page_done(
+                        read=batch.read, emitted=len(batch.logs), seen=batch.seen, total=batch.total
+                    )
+                    count_requests()
                     if self._is_state_due():
                         self._write_state_message()
-                    self._sequence.stop_signals.check()
+                    tap.stop_signals.check()
             except (StoppedError, TapSequenceError):
                 # All that was written is described, so that the next run need not write it again.
                 self._write_state_message()
                 raise
-            finally:
-                self._count_requests(request_counter)
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
-        self._sequence.stop_signals.check()
+        tap.stop_signals.check()
 
-    def _count_requests(self, counter: metrics.Counter) -> None:
-        sent = self._sequence.client.requests_sent
-        counter.increment(sent - self._requests_counted)
-        self._requests_counted = sent
+    # Which streams this run is for
 
-    def _parts(self, logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
+    def _fed_streams(self) -> list[LogFedStream]:
+        """Return the streams that are selected.
+
+        Raises:
+            CatalogError: They are read together, but the catalog wants one in full and another not.
+        """
+        family = [self, *(stream for stream in self.child_streams if isinstance(stream, LogFedStream))]
+        fed = [stream for stream in family if stream.selected]
+        if len({stream.is_full_table for stream in fed}) > 1:
+            names = " and ".join(stream.name for stream in fed)
+            msg = (
+                f"The catalog gives {names} different replication methods, but they are read together. Nothing was "
+                "emitted. Give them the same replication-method, or select one of them."
+            )
+            raise CatalogError(msg)
+        return fed
+
+    def _warn_of_newcomers(self, bookmark: Bookmark) -> None:
+        if bookmark.newcomers:
+            self.logger.warning(
+                "The runs before did not load %s, so it begins with the logs that are new. To load the older ones too, run "
+                "once without a state; a target that upserts then has each record once.",
+                " and ".join(bookmark.newcomers),
+            )
+
+    # Records
+
+    def _emit(self, batch: Batch, fed: Sequence[LogFedStream], context: Context | None) -> Iterator[Record]:
+        """Write what a page gives, and yield those records that went one by one."""
+        writer = self._page_writer(fed)
+        for logs in self._parts(batch.logs, fed):
+            if writer is not None and self._write_together(writer, logs, fed):
+                for log in logs:
+                    batch.emitted(log)
+                continue
+            for log in logs:
+                yield from self._write_each(log, fed, context)
+                batch.emitted(log)
+        batch.done()
+
+    def _parts(self, logs: Sequence[Log], fed: Sequence[LogFedStream]) -> Iterator[Sequence[Log]]:
         """Yield a page's logs in parts, and write a STATE wherever one falls due within the page."""
-        while logs:
-            room = STATE_EVERY_RECORDS - self._since_state
-            part, logs = logs[:room], logs[room:]
-            yield part
-            self._since_state += len(part)
-            if self._since_state >= STATE_EVERY_RECORDS:
+        records = sum(stream.size(logs) for stream in fed)
+        self._largest_page = max(self._largest_page, records)
+        if self._since_state + records <= STATE_EVERY_RECORDS:
+            yield logs
+            self._since_state += records
+            return
+        part: list[Log] = []
+        for log in logs:
+            records = sum(stream.size([log]) for stream in fed)
+            if self._since_state and self._since_state + records > STATE_EVERY_RECORDS:
+                yield part
+                part = []
                 self._write_state_message()
+            part.append(log)
+            self._since_state += records
+        yield part
 
-    def _page_writer(self) -> LineWriter | None:
+    def _page_writer(self, fed: Sequence[LogFedStream]) -> LineWriter | None:
         """Return a writer for many records at once, if what the SDK would do with each leaves it as it was decoded."""
         writer = self._tap.message_writer
-        is_as_decoded = (
-            all(
-                type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled
-                for stream_map in self.stream_maps
-            )
-            and len(self.stream_maps) == 1
-            and all(self.mask.values())
-            and type(self).post_process is Stream.post_process
-            and self.ABORT_AT_RECORD_COUNT is None
-        )
+        is_as_decoded = all(stream.is_written_as_decoded for stream in fed)
         return writer if isinstance(writer, LineWriter) and is_as_decoded else None
 
-    def _write_together(self, writer: LineWriter, logs: Sequence[Log]) -> bool:
+    def _write_together(self, writer: LineWriter, logs: Sequence[Log], fed: Sequence[LogFedStream]) -> bool:
         """Write logs at once; or, if one of them is nested too deeply for that, none."""
         change = self._sequence.actor_email.apply
+        decoded = [change(log.record) for log in logs]
+        rows = [stream.rows(decoded) for stream in fed]
         try:
-            writer.write_records(
-                self.name, [change(log.record) for log in logs], version=self._stream_version
-            )
+            lines = [stream.encode(writer, part) for stream, part in zip(fed, rows, strict=True)]
         except RecursionError:
             return False
+        writer.write_lines(b"".join(lines))
+        for stream, part in zip(fed, rows, strict=True):
+            stream.count(len(part))
         return True
 
-    def _write_each(
-        self, logs: Sequence[Log], emitted: Callable[[Log], None], context: Context | None
-    ) -> Iterator[Record]:
-        """Send logs one by one through what the SDK does with a record, and yield the records that are left."""
-        for log in logs:
-            self._check_max_record_limit(current_record_index=self._index)
-            record = self.post_process(self._to_record(log), context)
-            if record is not None:
-                if not self._is_test:
-                    self._write_record_message(record)
+    def _write_each(self, log: Log, fed: Sequence[LogFedStream], context: Context | None) -> Iterator[Record]:
+        """Send a log's records one by one through what the SDK does with each, and yield those that are left."""
+        decoded = [self._sequence.actor_email.apply(log.record)]
+        for stream in fed:
+            for record in stream.send(stream.rows(decoded), context, write=not self._is_test):
+                stream.count(1)
                 yield record
-            emitted(log)
-            self._index += 1
 
-    def _to_record(self, log: Log) -> dict[str, Any]:
-        """Return a log as the plain dictionary that the SDK's stream maps, flattening and selection work on."""
-        record: dict[str, Any] = msgspec.to_builtins(
-            self._sequence.actor_email.apply(log.record), builtin_types=(Decimal,)
-        )
-        return record
+    # STATE messages
 
     # The SDK's own leaves out a STATE that equals the one before; a run that is stopped or that found nothing owes one.
     @override
@@ -215,53 +215,82 @@ class ActivityLogStream(Stream):
 
     def _is_state_due(self) -> bool:
         # Best after a whole page, so the next one must still fit before the limit.
-        page_size = self._sequence.settings.page_size
-        return self._since_state + page_size > STATE_EVERY_RECORDS or self._seconds_to_state() <= 0
+        return self._since_state + self._largest_page > STATE_EVERY_RECORDS or self._seconds_to_state() <= 0
 
     def _seconds_to_state(self) -> float:
         return self._state_written_at + STATE_EVERY_SECONDS - self.monotonic()
 
-    def _new_bookmark(self) -> Bookmark:
-        return Bookmark(self._sequence.query, self._sequence.settings.lookback_seconds)
+    def _waiting(self, progress: Progress) -> Waiting:
+        """Return how to wait for pages: a STATE may fall due meanwhile, and who looks on wants to see that it goes on."""
 
-    def _log_sync(self, bookmark: Bookmark, request_counter: metrics.Counter | None = None) -> LogSync:
-        """Return the plan of a run; one with a counter writes a STATE also while it waits for pages."""
-        settings, client = self._sequence.settings, self._sequence.client
-        waiting = Waiting(self._sequence.stop_signals)
-        if request_counter is not None:
-            waiting = Waiting(
-                self._sequence.stop_signals,
-                seconds_to_tick=self._seconds_to_state,
-                tick=self._write_state_message,
+        def seconds_to_tick() -> float:
+            return min(self._seconds_to_state(), progress.seconds_to_tick())
+
+        def tick() -> None:
+            if self._seconds_to_state() <= 0:
+                self._write_state_message()
+            if progress.seconds_to_tick() <= 0:
+                progress.tick()
+
+        return Waiting(self._sequence.stop_signals, seconds_to_tick=seconds_to_tick, tick=tick)
+
+    @contextmanager
+    def _counting_requests(self) -> Iterator[Callable[[], None]]:
+        """Give the SDK's metrics the requests that are sent meanwhile, whenever the function is called and at the end."""
+        client = self._sequence.client
+        counted = client.requests_sent
+        with metrics.http_request_counter(self.name, endpoint=PATH) as counter:
+
+            def count() -> None:
+                nonlocal counted
+                sent = client.requests_sent
+                counter.increment(sent - counted)
+                counted = sent
+
+            try:
+                yield count
+            finally:
+                count()
+
+    def _summarise(self, tally: Tally, fed: Sequence[LogFedStream]) -> None:
+        client = self._sequence.client
+        records = [f"{stream.records:,} records of {stream.name}" for stream in fed if fed != [self]]
+        traffic = (
+            f"{count:,} {name}"
+            for count, name in (
+                (client.requests_sent, "requests"),
+                (client.retries, "retries"),
+                (client.refusals, "refusals (429)"),
             )
-        plan = partial(
-            ReadAhead,
-            hints=Hints(),
-            page_size=settings.page_size,
-            max_in_flight_requests=settings.max_in_flight_requests,
         )
+        self.logger.info("Summary: %s.", ", ".join([tally.summary(), *records, *traffic]))
 
-        def fetch(request: PageRequest) -> Page:
-            return waiting.call(partial(client.fetch, request))
 
-        def reading_ahead() -> ReadingAhead:
-            return ReadingAhead(
-                fetch=client.fetch,
-                fetch_now=fetch,
-                wait=waiting.get,
-                plan=plan,
-                threads=settings.max_in_flight_requests,
-                logger=self.logger,
-            )
+class ActivityLogItemStream(LogFedStream):
+    """The logs' items as flat rows, for those who query in SQL. Read with the logs, at no request more."""
 
-        return LogSync(
-            fetch,
-            bookmark,
-            start_date=settings.start_date_microseconds,
-            logger=self.logger,
-            pause=self._sequence.stop_signals.pause,
-            reading_ahead=reading_ahead if settings.max_in_flight_requests > 1 else None,
-        )
+    name = "activity_log_items"
+    parent_stream_type = ActivityLogStream
+    selected_by_default = False
+
+    def __init__(self, tap: SequenceTap) -> None:
+        super().__init__(tap)
+        self._item_rows = ItemRows(self.schema)
+
+    @override
+    def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
+        return [row for log in logs for row in self._item_rows.of(log)]
+
+    @override
+    def size(self, logs: Sequence[Log]) -> int:
+        return sum(len(log.record.activityLogItems) for log in logs)
+
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[Record, Any, Any]:
+        """Return nothing: what the SDK calls this for is the SCHEMA before; the records come with the logs."""
+        yield from ()
 
 
 def _is_not_announcement(record: logging.LogRecord) -> bool:

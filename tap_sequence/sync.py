@@ -35,11 +35,22 @@ class Batch:
 
     Whoever emits them calls `emitted` right after each, and `done` after the last: the bookmark then describes
     exactly what was emitted.
+
+    Attributes:
+        logs: What to emit.
+        emitted: To be called with each of them.
+        done: To be called when all were emitted.
+        read: How many logs are on the page.
+        seen: How many of those were emitted before.
+        total: How many logs the API says there are; None where it does not, or where this walk reads only some of them.
     """
 
     logs: Sequence[Log]
     emitted: Callable[[Log], None]
     done: Callable[[], None]
+    read: int
+    seen: int
+    total: int | None = None
 
 
 def _ignore(_log: Log) -> None:
@@ -185,7 +196,7 @@ class LogSync:
                     last, last_ids = request, {log.id for log in page.logs}
                     if page.total is not None:
                         self._total = page.total
-                    yield self._forward_batch(request, page, new)
+                    yield self._forward_batch(request, page, new, self._total if whole else None)
             if not whole or self._total is None or self._read >= self._total:
                 break
             looks = looks + 1 if self._read == before else 1
@@ -247,11 +258,20 @@ class LogSync:
         """Whether the first log on a page may have become visible only now."""
         return not self._bookmark.is_settled(page.logs[0], page.asked_at)
 
-    def _forward_batch(self, request: PageRequest, page: Page, new: Sequence[Log]) -> Batch:
+    def _forward_batch(
+        self, request: PageRequest, page: Page, new: Sequence[Log], total: int | None
+    ) -> Batch:
         def done() -> None:
             self._bookmark.page_done(request.cursor, page.logs, page.asked_at)
 
-        return Batch([log for log in new if self._is_wanted(log)], self._bookmark.emitted, done)
+        return Batch(
+            [log for log in new if self._is_wanted(log)],
+            self._bookmark.emitted,
+            done,
+            read=len(page.logs),
+            seen=len(page.logs) - len(new),
+            total=total,
+        )
 
     # Backward
 
@@ -262,19 +282,20 @@ class LogSync:
         had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
 
-        def batch(new: Sequence[Log]) -> Batch:
+        def batch(logs: Sequence[Log], new: Sequence[Log]) -> Batch:
             nonlocal newest, had_news
             wanted = [log for log in new if self._is_wanted(log)]
             newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
             had_news = had_news or bool(wanted)
-            return Batch(wanted, _ignore, _nothing)
+            seen = sum(self._bookmark.knows(log.id) for log in logs)
+            return Batch(wanted, _ignore, _nothing, read=len(logs), seen=seen)
 
         for request, page in walk(self._fetch, SortOrder.DESCENDING):
             new = plan.new(page.logs, self._bookmark)
             if plan.has_come_back and page.after is not None:
                 raise PaginationLoopError(_came_back(request))
             stretch.add(page)
-            yield batch(new)
+            yield batch(page.logs, new)
             # Where no cursor could be won before, it is only worth another request when there was something new.
             is_worth_more = not plan.has_met_goal or had_news or had_position
             if plan.is_complete_with(page) and (stretch.has_cursor or not is_worth_more):

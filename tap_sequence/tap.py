@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+import logging
 import math
 import os
 import sys
@@ -25,8 +26,10 @@ from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.privacy import ActorEmail
+from tap_sequence.progress import Progress, display_for
+from tap_sequence.reading import plan_run
 from tap_sequence.redact import MASK, clean_all_handlers
-from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA, SCHEMAS
 from tap_sequence.settings import (
     API_URLS,
     CONFIG_JSONSCHEMA,
@@ -42,7 +45,8 @@ from tap_sequence.settings import (
     parse_numbers,
 )
 from tap_sequence.stopping import StopSignals
-from tap_sequence.streams import ActivityLogStream
+from tap_sequence.streams import ActivityLogItemStream, ActivityLogStream
+from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -227,10 +231,14 @@ class SequenceTap(Tap):
                 ", ".join(bookmarks),
             )
 
-    def load_bookmark(self, stream: str) -> Bookmark:
-        """Return the bookmark in a stream's part of the state."""
+    def load_bookmark(self, stream: str, fed: Sequence[str] = ()) -> Bookmark:
+        """Return the bookmark in a stream's part of the state, for a run that feeds some streams."""
         part = self.state.get("bookmarks", {}).get(stream, {})
-        return Bookmark.load(part, self.query, self.settings.lookback_seconds)
+        return Bookmark.load(part, self.query, self.settings.lookback_seconds, fed)
+
+    def new_bookmark(self) -> Bookmark:
+        """Return the bookmark of a run without state."""
+        return Bookmark(self.query, self.settings.lookback_seconds)
 
     # Streams and the command line
 
@@ -244,14 +252,40 @@ class SequenceTap(Tap):
         follow = self.actor_email.to_schema
         return Catalog(
             {
-                name: dataclasses.replace(entry, schema=Schema.from_dict(follow(entry.schema.to_dict())))
+                name: dataclasses.replace(
+                    entry, schema=Schema.from_dict(follow(SCHEMAS.get(name, {}), entry.schema.to_dict()))
+                )
                 for name, entry in catalog.items()
             }
         )
 
+    # A stream that is not selected has no column left for the SDK, so that a map of it, or of all streams, would be refused.
+    @override
+    def setup_mapper(self) -> None:
+        super(Tap, self).setup_mapper()
+        catalog = copy.deepcopy(self.catalog)
+        for entry in catalog.streams:
+            entry.metadata.root.selected = True
+        self.mapper.register_raw_streams_from_catalog(catalog)
+
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return [ActivityLogStream(self)]
+        return [ActivityLogStream(self), ActivityLogItemStream(self)]
+
+    def plan_run(self, bookmark: Bookmark, waiting: Waiting, logger: logging.Logger) -> LogSync:
+        """Return one run over the log, which goes on from the bookmark and moves it."""
+        return plan_run(
+            self.client,
+            bookmark,
+            settings=self.settings,
+            stop_signals=self.stop_signals,
+            waiting=waiting,
+            logger=logger,
+        )
+
+    def new_progress(self) -> Progress:
+        """Return what counts a run, and shows how far it is."""
+        return Progress(display_for(self.logger, sys.stderr, sys.stdout))
 
     def check_connection(self) -> str:
         """Ask for one log, and say in one line that it worked.

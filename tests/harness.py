@@ -17,6 +17,7 @@ from tap_sequence.tap import SequenceTap
 
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR_SCHEMA = ROOT.parent / "shared" / "vendor" / "activity-logs.openapi.json"
+STREAMS = ("activity_logs", "activity_log_items")
 TAP = [sys.executable, "-m", "tap_sequence"]
 
 
@@ -157,11 +158,23 @@ def run_here(
     return Run(0, recorder.messages)
 
 
+def catalog_entry(catalog: Mapping[str, Any], stream: str = "activity_logs") -> dict[str, Any]:
+    """Return a stream's entry in a catalog."""
+    found: dict[str, Any] = next(entry for entry in catalog["streams"] if entry["tap_stream_id"] == stream)
+    return found
+
+
 def select(
-    catalog: dict[str, Any], deselected: Sequence[Sequence[str]] = (), **metadata: Any
+    catalog: dict[str, Any],
+    deselected: Sequence[Sequence[str]] = (),
+    *,
+    streams: Sequence[str] = ("activity_logs",),
+    **metadata: Any,
 ) -> dict[str, Any]:
-    """Return a catalog with the stream selected, some breadcrumbs deselected, and metadata set on the stream."""
+    """Return a catalog with streams selected, some breadcrumbs deselected, and metadata set on the streams."""
     for stream in catalog["streams"]:
+        if stream["tap_stream_id"] not in streams:
+            continue
         stream["replication_method"] = metadata.get("replication-method", stream["replication_method"])
         for entry in stream["metadata"]:
             if not entry["breadcrumb"]:

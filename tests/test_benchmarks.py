@@ -19,6 +19,7 @@ from benchmarks.table import render
 from tap_sequence.simulator import Options, UnknownCursor
 from tests.harness import ROOT, environment
 
+BOTH = "activity_logs and activity_log_items"
 TAPS = [SEQUENTIAL, READ_AHEAD]
 
 
@@ -47,7 +48,9 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
         # The network's waits leave time for the others.
         behind_network = pool.submit(benchmark, "network", *small, str(tmp_path / "1.json"))
-        done = benchmark("no-latency", "memory", "start-up", "incremental", *small, str(tmp_path / "2.json"))
+        done = benchmark(
+            "no-latency", "memory", "start-up", "incremental", "streams", *small, str(tmp_path / "2.json")
+        )
     assert done.returncode == 0, done.stderr
     assert behind_network.result().returncode == 0, behind_network.result().stderr
     everyone = [*TAPS, TEMPLATE, BARE_LOOP]
@@ -58,6 +61,10 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     assert commands == ["import singer_sdk", "tap --discover", "SDK template --discover"]
     written_again = [(row[0], row[3]) for row in rows(done.stdout, "Incremental")]
     assert written_again == [*((name, "0") for name in TAPS), (TEMPLATE, "250")]
+    streams = {row[0]: row for row in rows(done.stdout, "Streams")}
+    logs, items, both = (int(streams[name][4]) for name in ("activity_logs", "activity_log_items", BOTH))
+    assert (logs, both) == (250, 250 + items)
+    assert len({row[5] for row in streams.values()}) == 1
     network = {(row[0], row[1], row[2]) for row in rows(behind_network.result().stdout, "Network")}
     failures = set(UnknownCursor) - {UnknownCursor.RIGHT_PAGE}
     assert network >= {
@@ -68,7 +75,7 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "2.json").read_text())
     assert {"tap-sequence", "singer-sdk"} <= content["versions"].keys()
     modes = {entry["mode"].partition(",")[0] for entry in content["runs"]}
-    assert modes == {"no-latency", "memory", "start-up", "incremental"}
+    assert modes == {"no-latency", "memory", "start-up", "incremental", "streams"}
 
 
 def test_peers_that_are_not_installed_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,7 @@ def test_the_state_holds_the_standard_keys_and_the_contracts() -> None:
             "activity_log_object_entity_id": None,
         },
         "recent_ids": ["log-2", "log-3"],
+        "streams": ["activity_logs"],
     }
 
 
@@ -86,6 +87,26 @@ def test_a_state_always_has_every_key_so_that_none_survives_a_merge() -> None:
     read(full, None, log(1, 6000))
     assert empty.to_state().keys() == full.to_state().keys()
     assert load(empty.to_state()).start is Start.CURSOR
+
+
+def test_streams_that_the_runs_before_did_not_feed_are_known_as_newcomers() -> None:
+    both = ("activity_logs", "activity_log_items")
+    first = begin()
+    read(first, None, log(1, 6000))
+    state = first.to_state()
+    assert Bookmark.load(state, first.query, 300, both).newcomers == ("activity_log_items",)
+    # A state from before there was a second stream speaks for the first alone.
+    del state["streams"]
+    assert Bookmark.load(state, first.query, 300, both).newcomers == ("activity_log_items",)
+    assert Bookmark.load(state, first.query, 300, both[:1]).newcomers == ()
+
+    second = Bookmark.load(state, first.query, 300, both)
+    second.forward_done()
+    assert second.to_state()["streams"] == list(both)
+    assert Bookmark.load(second.to_state(), first.query, 300, both).newcomers == ()
+    # Who starts at the beginning, or from a time that somebody wrote down, misses nothing that it was promised.
+    for other in ({}, OTHER_STATE, {"replication_key_value": log(1, 9).created_at_text}):
+        assert Bookmark.load(other, first.query, 300, both).newcomers == ()
 
 
 def test_a_run_that_got_nowhere_leaves_the_state_as_it_was() -> None:

@@ -14,6 +14,8 @@ from uv import find_uv_bin
 
 from tests.harness import ROOT, environment
 
+SCHEMAS = list((ROOT / "schemas").iterdir())
+
 
 def _uv(*arguments: str | Path) -> None:
     env = {
@@ -37,20 +39,24 @@ def test_an_installed_package_finds_its_schema(built: dict[str, Path], kind: str
     _uv("pip", "install", "--python", scripts / "python", built[kind])
     tap = [str(scripts / "tap-sequence"), "--discover"]
     done = subprocess.run(tap, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True)
-    (stream,) = json.loads(done.stdout)["streams"]
-    schema = json.loads((ROOT / "schemas" / "activity_logs.json").read_text(encoding="utf-8"))
-    assert set(stream["schema"]["properties"]) == set(schema["properties"])
-    assert stream["schema"]["required"] == schema["required"]
+    streams = json.loads(done.stdout)["streams"]
+    assert {stream["tap_stream_id"] for stream in streams} == {file.stem for file in SCHEMAS}
+    for stream in streams:
+        file = ROOT / "schemas" / f"{stream['tap_stream_id']}.json"
+        schema = json.loads(file.read_text(encoding="utf-8"))
+        assert set(stream["schema"]["properties"]) == set(schema["properties"])
+        assert stream["schema"]["required"] == schema["required"]
 
 
 def test_the_wheel_holds_the_package_and_its_schema_and_nothing_else(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
-    assert "tap_sequence/schemas/activity_logs.json" in names
+    assert {f"tap_sequence/schemas/{file.name}" for file in SCHEMAS} <= set(names)
     assert all(name.startswith(("tap_sequence/", "tap_sequence-")) for name in names)
 
 
 def test_the_sdist_holds_what_the_package_is_made_from(built: dict[str, Path]) -> None:
     with tarfile.open(built["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"schemas/activity_logs.json", "tap_sequence/tap.py", "README.md", "LICENSE"} <= names
+    assert {f"schemas/{file.name}" for file in SCHEMAS} <= names
+    assert {"tap_sequence/tap.py", "README.md", "LICENSE"} <= names
     assert not [name for name in names if name.startswith(("tests/", "output/"))]

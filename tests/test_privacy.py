@@ -21,6 +21,7 @@ from tap_sequence.tap import SequenceTap
 from tests.harness import (
     TAP,
     Run,
+    catalog_entry,
     command_arguments,
     config_for,
     environment,
@@ -165,7 +166,7 @@ def test_the_schema_follows_and_nothing_else_in_it_changes() -> None:
 @pytest.mark.parametrize("earlier", ["keep", "hash", "drop"])
 def test_the_schema_of_an_earlier_catalog_follows_too(earlier: str, now: str) -> None:
     catalogued = ActorEmail(earlier, None).to_schema(ACTIVITY_LOGS_SCHEMA)
-    result = ActorEmail(now, None).to_schema(catalogued)
+    result = ActorEmail(now, None).to_schema(ACTIVITY_LOGS_SCHEMA, catalogued)
     assert result == ActorEmail(now, None).to_schema(ACTIVITY_LOGS_SCHEMA)
 
 
@@ -180,7 +181,7 @@ def test_the_schema_of_an_earlier_catalog_follows_too(earlier: str, now: str) ->
     ],
 )
 def test_a_schema_without_actors_stays_as_it_is(action: str, schema: dict[str, Any]) -> None:
-    assert ActorEmail(action, None).to_schema(schema) == schema
+    assert ActorEmail(action, None).to_schema(ACTIVITY_LOGS_SCHEMA, schema) == schema
 
 
 # The tap, from its command line to its last byte
@@ -265,7 +266,7 @@ def test_no_address_leaves_the_process(
     assert run.records == expected_logs(simulator, change)
     assert_valid(run)
     (message,) = run.of_type("SCHEMA")
-    discovered = json.loads(run_text(tmp_path, *arguments, "--discover")[0])["streams"][0]["schema"]
+    discovered = catalog_entry(json.loads(run_text(tmp_path, *arguments, "--discover")[0]))["schema"]
     expected = ActorEmail(settings["actor_email"], None).to_schema(ACTIVITY_LOGS_SCHEMA)
     assert discovered == message["schema"] == expected
     assert ("email" in actor_fields(discovered)) == (settings["actor_email"] == "hash")
@@ -288,7 +289,7 @@ def test_a_catalog_that_selects_the_address_does_not_bring_it_back(
 ) -> None:
     simulator = simulate(120)
     catalog = select(json.loads(SequenceTap(config=config_for(simulator)).catalog_json_text))
-    (stream,) = catalog["streams"]
+    stream = catalog_entry(catalog)
     breadcrumb = ["properties", ACTOR[0], "items", "properties", ACTOR[1], "properties", "email"]
     stream["metadata"].append(
         {"breadcrumb": breadcrumb, "metadata": {"inclusion": "automatic", "selected": True}}
@@ -314,7 +315,7 @@ def test_a_catalog_from_a_run_that_dropped_addresses_does_not_hide_that_they_com
     simulator = simulate(120)
     config = config_for(simulator)
     catalog = json.loads(SequenceTap(config={**config, "actor_email": "drop"}).catalog_json_text)
-    assert "email" not in actor_fields(catalog["streams"][0]["schema"])
+    assert "email" not in actor_fields(catalog_entry(catalog)["schema"])
     run = run_here(config, catalog=select(catalog))
     assert [actors(record) for record in run.records] == [actors(log) for log in simulator.store.logs()]
     assert_valid(run)
@@ -325,14 +326,14 @@ def test_a_catalog_is_otherwise_taken_as_it_is_and_not_changed_in_its_owners_han
 ) -> None:
     config = config_for(simulate(10), actor_email="drop")
     catalog = select(json.loads(SequenceTap(config=config).catalog_json_text), [["properties", "traceId"]])
-    catalog["streams"][0]["schema"]["properties"]["origin"]["maxLength"] = 99
+    catalog_entry(catalog)["schema"]["properties"]["origin"]["maxLength"] = 99
     plain = SequenceTap(config={**config, "actor_email": "keep"}, catalog=catalog).input_catalog
     assert plain is not None
     again = SequenceTap(config=config, catalog=plain).input_catalog
     assert again is not None
     assert again.to_dict()["streams"] == catalog["streams"]
-    assert "email" in actor_fields(plain.to_dict()["streams"][0]["schema"])
-    other = {"streams": [{**catalog["streams"][0], "tap_stream_id": "other", "schema": {"type": "object"}}]}
+    assert "email" in actor_fields(catalog_entry(plain.to_dict())["schema"])
+    other = {"streams": [{**catalog_entry(catalog), "tap_stream_id": "other", "schema": {"type": "object"}}]}
     unknown = SequenceTap(config=config, catalog=other).input_catalog
     assert unknown is not None
     assert unknown.to_dict()["streams"][0]["schema"] == {"type": "object"}

@@ -137,7 +137,7 @@ def test_where_a_page_cannot_be_written_at_once_its_logs_are_written_one_by_one(
         raise RecursionError
 
     simulator = simulate(10)
-    monkeypatch.setattr(Recorder, "write_records", too_deep)
+    monkeypatch.setattr(Recorder, "encode_records", too_deep)
 
     assert records_in_a_write(written(config_for(simulator))) == [1] * 10
 

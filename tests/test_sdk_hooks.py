@@ -12,7 +12,8 @@ from singer_sdk.mapper import SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 from singer_sdk.singerlib import RecordMessage
 
-from tap_sequence.streams import ActivityLogStream, _is_not_announcement
+from tap_sequence.feeding import LogFedStream
+from tap_sequence.streams import ActivityLogItemStream, ActivityLogStream, _is_not_announcement
 from tap_sequence.tap import SequenceTap
 
 
@@ -25,6 +26,7 @@ from tap_sequence.tap import SequenceTap
         (Stream, "_check_max_record_limit", ["self", "current_record_index"]),
         (Stream, "finalize_state_progress_markers", ["self", "state"]),
         (Tap, "_handle_termination", ["self", "signum", "frame"]),
+        (Tap, "setup_mapper", ["self"]),
         (PluginBase, "_validate_config", ["self", "raise_errors"]),
         (MsgSpecWriter, "format_message", ["self", "message"]),
         (SingerCommand, "__init__", ["self", "args", "logger", "kwargs"]),
@@ -67,4 +69,6 @@ def test_the_tap_overrides_nothing_else_that_is_private() -> None:
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
 
     assert overridden(ActivityLogStream, Stream) == {"_sync_records", "_write_state_message"}
+    assert overridden(LogFedStream, Stream) == set()
+    assert overridden(ActivityLogItemStream, Stream) == {"_sync_records"}
     assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_sequence.simulator import Simulator
 from tap_sequence.tap import SequenceTap
-from tests.harness import config_for
+from tests.harness import STREAMS, config_for, select
 
 _SIMULATOR = Simulator()
 _SIMULATOR.store.grow(400)
@@ -21,8 +22,14 @@ def _running_simulator() -> Iterator[None]:
         yield
 
 
+_CONFIG = config_for(_SIMULATOR)
+_CATALOG = json.loads(SequenceTap(config=dict(_CONFIG)).catalog_json_text)
+
 _Suite = get_tap_test_class(
-    SequenceTap, config=config_for(_SIMULATOR), suite_config=SuiteConfig(max_records_limit=250)
+    SequenceTap,
+    config=_CONFIG,
+    suite_config=SuiteConfig(max_records_limit=250),
+    catalog=select(_CATALOG, streams=STREAMS),
 )
 
 

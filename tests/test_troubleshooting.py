@@ -41,6 +41,8 @@ NO_MESSAGES = (
     # Help, and what --test says where all is well.
     *("Use --test to ask", "Settings (in the --config file", "Hash of the actor's e-mail address"),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
+    # How far a run is, and what it was.
+    "… logs emitted",
     # The SDK's words, and those for who changes a schema.
     *("An unhandled error occurred", "…: no type for …"),
 )

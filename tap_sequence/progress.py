@@ -1,0 +1,240 @@
+"""How far a run is, for the person who waits for it: a bar on a terminal, else a log line now and then."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Self, TextIO
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+LINE_EVERY_SECONDS = 30.0
+BAR_EVERY_SECONDS = 0.5
+
+_BAR = "{percentage:3.0f} % |{bar}| {desc}"
+_BAR_WITHOUT_TOTAL = "{desc}"
+
+
+@dataclass
+class Tally:
+    """What a run has done so far.
+
+    Attributes:
+        read: Logs read.
+        emitted: Logs emitted, however many records each of them gives.
+        seen: Logs passed over, because they were emitted before.
+        total: How many logs the API says there are; None where it does not, or where this run reads only some of them.
+        seconds: How long the run has been going on.
+    """
+
+    read: int = 0
+    emitted: int = 0
+    seen: int = 0
+    total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Logs read in a second. Over the whole run: pages come in bursts."""
+        return self.read / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the run will take if it goes on as it did; None where nothing tells."""
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.read) / self.rate
+
+    @property
+    def share(self) -> float | None:
+        """Which part of the logs was read, 0 to 1; None where nothing tells."""
+        return min(1.0, self.read / self.total) if self.total else None
+
+    def describe(self, *, with_share: bool) -> str:
+        """Return how far the run is, in one line."""
+        rate = f"{self.rate:,.0f} logs/s"
+        if self.total is None:
+            return f"{self.read:,} logs in {duration(self.seconds)}, {rate}"
+        share = f" ({100 * self.share:.1f} %)" if with_share and self.share is not None else ""
+        left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
+        return f"{self.read:,} of {self.total:,} logs{share}, {rate}{left}"
+
+    def summary(self) -> str:
+        """Return what there is to say of the logs when all is done."""
+        rate = self.emitted / self.seconds if self.seconds > 0 else 0.0
+        return (
+            f"{self.emitted:,} logs emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
+            f"({rate:,.0f} logs/s)"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as one would say it."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004  # seconds in a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:  # noqa: PLR2004  # minutes in an hour
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+class Display(ABC):
+    """Shows a tally every so many seconds."""
+
+    every_seconds: float
+
+    @abstractmethod
+    def show(self, tally: Tally) -> None:
+        """Show how it stands."""
+
+    def on(self) -> AbstractContextManager[None]:
+        """Return what holds while there is something to show."""
+        return nullcontext()
+
+
+class Lines(Display):
+    """Log lines, for a run that nobody sits before."""
+
+    every_seconds = LINE_EVERY_SECONDS
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    @override
+    def show(self, tally: Tally) -> None:
+        self._logger.info("Progress: %s.", tally.describe(with_share=True))
+
+
+class Bar(Display, AbstractContextManager[None]):
+    """A bar on a terminal, with log lines going by above it.
+
+    Args:
+        terminal: What it is drawn on.
+    """
+
+    every_seconds = BAR_EVERY_SECONDS
+
+    def __init__(self, terminal: TextIO) -> None:
+        # Only a run that someone watches needs them.
+        from tqdm import tqdm  # noqa: PLC0415
+        from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415
+
+        class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+            monitor_interval = 0  # no thread of its own: the run says when to look
+
+        self._terminal = terminal
+        self._new_bar: Callable[..., Any] = _Bar
+        self._bar: Any = None
+        self._redirection = logging_redirect_tqdm(_loggers_on_console(), tqdm_class=_Bar)
+
+    @override
+    def on(self) -> AbstractContextManager[None]:
+        return self
+
+    @override
+    def __enter__(self) -> None:
+        self._redirection.__enter__()
+        self._bar = self._new_bar(
+            file=self._terminal, leave=False, dynamic_ncols=True, bar_format=_BAR_WITHOUT_TOTAL
+        )
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        self._on_terminal(self._bar.close)
+        self._redirection.__exit__(None, None, None)
+
+    @override
+    def show(self, tally: Tally) -> None:
+        self._bar.n = tally.read
+        # tqdm takes a total that is exceeded for none.
+        self._bar.total = None if tally.total is None else max(tally.total, tally.read)
+        self._bar.bar_format = _BAR if tally.total else _BAR_WITHOUT_TOTAL
+        self._bar.set_description_str(tally.describe(with_share=False), refresh=False)
+        self._on_terminal(self._bar.refresh)
+
+    def _on_terminal(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError:
+            # The terminal is gone, the run is not.
+            self._bar.disable = True
+
+
+class Progress(AbstractContextManager["Progress"]):
+    """Counts what a run does and has it shown, from when it is entered until it is left.
+
+    Args:
+        display: What shows it.
+        monotonic: Seconds, for measuring.
+    """
+
+    def __init__(self, display: Display, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._display = display
+        self._shown = display.on()
+        self._monotonic = monotonic
+        self._began_at = self._due_at = 0.0
+        self.tally = Tally()
+
+    @override
+    def __enter__(self) -> Self:
+        self._began_at = self._monotonic()
+        self._due_at = self._began_at + self._display.every_seconds
+        self._shown.__enter__()
+        return self
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        self._count_seconds()
+        self._shown.__exit__(None, None, None)
+
+    def page_done(self, *, read: int, emitted: int, seen: int, total: int | None) -> None:
+        """Count a page; for the parameters see Tally, whose counts it adds to."""
+        self.tally.read += read
+        self.tally.emitted += emitted
+        self.tally.seen += seen
+        self.tally.total = total
+        if self.seconds_to_tick() <= 0:
+            self.tick()
+
+    def seconds_to_tick(self) -> float:
+        """Return in how many seconds `tick` is due."""
+        return self._due_at - self._monotonic()
+
+    def tick(self) -> None:
+        """Show how it stands."""
+        self._count_seconds()
+        self._due_at = self._monotonic() + self._display.every_seconds
+        self._display.show(self.tally)
+
+    def _count_seconds(self) -> None:
+        self.tally.seconds = self._monotonic() - self._began_at
+
+
+def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | None) -> Display:
+    """Return what suits: a bar where someone looks at standard error and nothing else is written there."""
+    if stderr is not None and stderr.isatty() and not (stdout is not None and stdout.isatty()):
+        return Bar(stderr)
+    return Lines(logger)
+
+
+def _loggers_on_console() -> list[logging.Logger]:
+    """Return the loggers whose lines would go through the bar."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    return [
+        logger
+        for logger in loggers
+        if isinstance(logger, logging.Logger)
+        and any(
+            isinstance(handler, logging.StreamHandler) and handler.stream in {sys.stderr, sys.stdout}
+            for handler in logger.handlers
+        )
+    ]

@@ -1,0 +1,60 @@
+"""Puts the reading of the log together: client, walk, read-ahead, and the main thread's waits."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tap_sequence.bookmark import Bookmark
+from tap_sequence.hints import Hints
+from tap_sequence.pages import Page, PageRequest
+from tap_sequence.readahead import ReadAhead
+from tap_sequence.settings import Settings
+from tap_sequence.stopping import StopSignals
+from tap_sequence.sync import LogSync
+from tap_sequence.waiting import Waiting
+from tap_sequence.workers import ReadingAhead
+
+if TYPE_CHECKING:
+    from tap_sequence.client import SequenceClient
+
+
+def plan_run(  # noqa: PLR0913  # what it is made of, each named
+    client: SequenceClient,
+    bookmark: Bookmark,
+    *,
+    settings: Settings,
+    stop_signals: StopSignals,
+    waiting: Waiting,
+    logger: logging.Logger,
+) -> LogSync:
+    """Return one run over the log, that goes on from a bookmark and moves it."""
+    plan = partial(
+        ReadAhead,
+        hints=Hints(),
+        page_size=settings.page_size,
+        max_in_flight_requests=settings.max_in_flight_requests,
+    )
+
+    def fetch(request: PageRequest) -> Page:
+        return waiting.call(partial(client.fetch, request))
+
+    def reading_ahead() -> ReadingAhead:
+        return ReadingAhead(
+            fetch=client.fetch,
+            fetch_now=fetch,
+            wait=waiting.get,
+            plan=plan,
+            threads=settings.max_in_flight_requests,
+            logger=logger,
+        )
+
+    return LogSync(
+        fetch,
+        bookmark,
+        start_date=settings.start_date_microseconds,
+        logger=logger,
+        pause=stop_signals.pause,
+        reading_ahead=reading_ahead if settings.max_in_flight_requests > 1 else None,
+    )
