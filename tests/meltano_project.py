@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
@@ -15,13 +16,17 @@ MELTANO = Path(sys.executable).with_name("meltano")
 
 def meltano(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Meltano in a project, with `variables` in the environment."""
+    return run([MELTANO, *arguments], project, **variables)
+
+
+def run(command: Sequence[str | Path], project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project, with nothing in the environment that could reach plugins but `variables`."""
     inherited = environment().items()
     env = {
         name: value for name, value in inherited if not name.startswith(("PYTHONWARNINGS", "TARGET_", "PG"))
     }
-    env |= variables
     return subprocess.run(
-        [MELTANO, *arguments], cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
+        command, cwd=project, env=env | variables, capture_output=True, text=True, timeout=200, check=False
     )
 
 

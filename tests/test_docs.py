@@ -28,6 +28,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 OTHER_OPTIONS = {
+    "--environment": "meltano",
     "--full-refresh": "meltano run",
     "--log-level": "meltano",
     "--peers-python": "python -m benchmarks",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +20,8 @@ import pytest
 
 from tap_sequence.simulator import SimulatedApi, Simulator
 from tests.conftest import count
-from tests.meltano_project import copy_project, meltano, own_account
+from tests.harness import ROOT
+from tests.meltano_project import copy_project, meltano, own_account, run
 from tests.postgres import Postgres, run_postgres
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -241,13 +245,7 @@ class PostgreSql(Target):
     server: Postgres
 
     def variables(self) -> dict[str, str]:
-        return {
-            "TARGET_POSTGRES_HOST": "127.0.0.1",
-            "TARGET_POSTGRES_PORT": str(self.server.port),
-            "TARGET_POSTGRES_USER": self.server.user,
-            "TARGET_POSTGRES_PASSWORD": self.server.password,
-            "TARGET_POSTGRES_DATABASE": self.server.database,
-        }
+        return _connection(self.server)
 
     def columns(self, stream: str) -> dict[str, str]:
         found = self.server.rows(
@@ -298,6 +296,16 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+def _connection(server: Postgres) -> dict[str, str]:
+    return {
+        "TARGET_POSTGRES_HOST": "127.0.0.1",
+        "TARGET_POSTGRES_PORT": str(server.port),
+        "TARGET_POSTGRES_USER": server.user,
+        "TARGET_POSTGRES_PASSWORD": server.password,
+        "TARGET_POSTGRES_DATABASE": server.database,
+    }
+
+
 @pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
 def loaded(request: pytest.FixtureRequest, project: Path) -> Loaded:
     target: Target = request.param(project)
@@ -343,29 +351,30 @@ def _rows_of(logs: list[Row], stream: str) -> list[Row]:
     return [row for log in logs for row in STREAMS[stream].rows(log)]
 
 
-def _is_found(loaded: Loaded, stream: str, run: int) -> None:
+def _is_found(loaded: Loaded, stream: str, index: int) -> None:
     """Check that what is found after a run is what the simulator holds, value for value."""
     columns = STREAMS[stream].columns
     expected = {
-        row["id"]: _typed(loaded.target.expected(row, columns)) for row in _rows_of(loaded.logs[run], stream)
+        row["id"]: _typed(loaded.target.expected(row, columns))
+        for row in _rows_of(loaded.logs[index], stream)
     }
-    found = loaded.rows[run][stream]
+    found = loaded.rows[index][stream]
     assert {row["id"] for row in found} == set(expected)
     for row in found:
         assert _typed(row) == expected[row["id"]]
-    count(f"{loaded.target.name}, {stream}, run {run + 1}: rows equal to the simulator's", len(found))
+    count(f"{loaded.target.name}, {stream}, run {index + 1}: rows equal to the simulator's", len(found))
 
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_each_run_adds_what_is_new_and_nothing_twice(loaded: Loaded, stream: str) -> None:
     before = 0
-    for run in range(3):
-        found = _ids(loaded.rows[run][stream])
-        name = f"{loaded.target.name}, {stream}, run {run + 1}"
+    for number in range(3):
+        found = _ids(loaded.rows[number][stream])
+        name = f"{loaded.target.name}, {stream}, run {number + 1}"
         count(f"{name}: rows", len(found))
         count(f"{name}: rows, distinct ids", len(set(found)))
         count(f"{name}: rows added", len(found) - before)
-        assert found == _ids(_rows_of(loaded.logs[run], stream))
+        assert found == _ids(_rows_of(loaded.logs[number], stream))
         before = len(found)
 
 
@@ -392,3 +401,33 @@ def test_what_comes_again_replaces_its_row_in_a_database_and_doubles_it_in_a_fil
     count(f"{loaded.target.name}, {stream}, everything again: rows", len(found))
     assert found == (ids if loaded.target.upserts else sorted(ids * 2))
     _is_found(loaded, stream, 3)
+
+
+def test_every_command_and_query_of_the_page_on_targets_works_as_it_stands_there(
+    project: Path, postgres: Postgres
+) -> None:
+    page = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^```shell\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 10
+    variables = {
+        # `uv run` is to find what this process runs in, and to install nothing there.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "UV_PROJECT_ENVIRONMENT": sys.prefix,
+        "UV_NO_SYNC": "1",
+        **_connection(postgres),
+    }
+    for command in commands:
+        done = run(["bash", "-euo", "pipefail", "-c", command], project, **variables)
+        assert done.returncode == 0, (command, done.stderr)
+    for folder in ("demo", "pipe"):
+        files = {
+            re.sub(r"\d{8}T[\d.]+Z", "TIME", path.name) for path in (project / "output" / folder).iterdir()
+        }
+        assert files == {"activity_logs.jsonl", "activity_logs-TIME.csv", "sequence.duckdb"}
+        ((loaded,),) = [
+            row.values() for row in postgres.rows(f"SELECT count(*) FROM sequence_{folder}.activity_logs")
+        ]
+        assert loaded > 1000
+    (query,) = re.findall(r"^```sql\n(.*?);\n```", page, re.MULTILINE | re.DOTALL)
+    assert [list(row) for row in postgres.rows(query)] == [["createdAt", "verb", "summary", "actor"]] * 10
+    count("docs/targets.md: commands run", len(commands))
