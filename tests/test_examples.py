@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -298,6 +300,30 @@ class Engine:
             check=False,
         )
 
+    @contextmanager
+    def serve(self, program: str, *arguments: str) -> Iterator[None]:
+        """Run something until the block ends."""
+        log = self.folder / f"{arguments[0]}.log"
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                [self.scripts / program, *arguments],
+                cwd=self.folder,
+                env=_clean_environment(HOME=str(self.home), **self.variables),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                yield
+            finally:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+
     def most_at_once(self) -> int:
         """Return how many taps ran at the same time, at most; and forget them."""
         log = self.folder / "taps.log"
@@ -409,6 +435,30 @@ def test_dagster_loads_three_accounts_two_at_a_time(engine: Engine, accounts: li
     assert list(_load_three_accounts(engine, accounts, run)) == [2, 2]
 
 
+def _airflow_variables(accounts: list[Account], home: Path) -> dict[str, str]:
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES / "airflow" / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_VAR_SEQUENCE_ACCOUNTS": json.dumps([account.name for account in accounts]),
+    }
+
+
+def _airflow_connections(accounts: list[Account]) -> dict[str, str]:
+    return {
+        f"AIRFLOW_CONN_SEQUENCE_{account.name.upper()}": json.dumps(
+            {
+                "conn_type": "generic",
+                "login": account.client_id,
+                "password": account.client_secret,
+                "extra": account.settings,
+            }
+        )
+        for account in accounts
+    }
+
+
 DAG_BAG = """
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag()
@@ -423,31 +473,165 @@ assert dag.get_task("load").max_active_tis_per_dag == 2
 def test_airflow_loads_three_accounts_and_one_that_fails_keeps_no_other(
     engine: Engine, accounts: list[Account]
 ) -> None:
-    engine.variables |= {
-        "AIRFLOW_HOME": str(engine.folder / "airflow-home"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES / "airflow" / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "AIRFLOW_VAR_SEQUENCE_ACCOUNTS": json.dumps([account.name for account in accounts]),
-    }
+    engine.variables |= _airflow_variables(accounts, engine.folder / "airflow-home")
     migrated = engine.call("airflow", "db", "migrate")
     assert migrated.returncode == 0, migrated.stderr
     parsed = engine.call("python", "-c", DAG_BAG)
     assert parsed.returncode == 0, parsed.stderr
 
     def run() -> subprocess.CompletedProcess[str]:
-        variables = {
-            f"AIRFLOW_CONN_SEQUENCE_{account.name.upper()}": json.dumps(
-                {
-                    "conn_type": "generic",
-                    "login": account.client_id,
-                    "password": account.client_secret,
-                    "extra": account.settings,
-                }
-            )
-            for account in accounts
-        }
-        return engine.call("airflow", "dags", "test", "sequence", **variables)
+        return engine.call("airflow", "dags", "test", "sequence", **_airflow_connections(accounts))
 
     # `dags test` runs one task after another; it is the scheduler that runs two.
     assert list(_load_three_accounts(engine, accounts, run)) == [1, 1]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_listened_on(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("engine", ["airflow"], indirect=True)
+def test_airflows_scheduler_loads_two_accounts_at_a_time(engine: Engine, accounts: list[Account]) -> None:
+    port = _free_port()
+    engine.variables |= {
+        **_airflow_variables(accounts, engine.folder / "scheduler-home"),
+        **_airflow_connections(accounts),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a key that is long enough to sign the tokens of this test with, 64 bytes",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+    }
+    shutil.rmtree(engine.output, ignore_errors=True)
+    (engine.folder / "taps.log").unlink(missing_ok=True)
+    migrated = engine.call("airflow", "db", "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    states = [account.folder / "state.json" for account in accounts]
+    with engine.serve("airflow", "api-server"):
+        # Tasks report to it.
+        _wait_until(lambda: _is_listened_on(port), 120)
+        # The DAG is not paused, so that the hour that has begun is due.
+        with (
+            engine.serve("airflow", "dag-processor"),
+            engine.serve("airflow", "scheduler", "--skip-serve-logs"),
+        ):
+            _wait_until(lambda: all(state.exists() for state in states), 180)
+            time.sleep(1)
+    for account in accounts:
+        account.assert_all_is_loaded_once()
+    assert engine.most_at_once() == 2
+
+
+# What the pages say
+
+
+def _commands(page: str, heading: str) -> str:
+    """Return the shell commands of one section of a page."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n## {heading}\n")
+    blocks = re.findall(
+        r"^```shell\n(.*?)^```", section.partition("\n## ")[0], flags=re.DOTALL | re.MULTILINE
+    )
+    return "".join(blocks)
+
+
+@dataclass
+class Clone:
+    """A clone of this repository, and a home directory in which the first section's commands have run."""
+
+    folder: Path
+    home: Path
+
+    def run(self, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=_clean_environment(HOME=str(self.home), **variables),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+    def assert_all_loaded(self, *folders: str) -> None:
+        for folder in folders:
+            ids = _loaded(self.folder / "output" / folder)
+            assert len(ids) == len(set(ids)) > 1000
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    folder = tmp_path_factory.mktemp("clone") / "home" / "tap-sequence"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    clone = Clone(folder, folder.parent)
+    done = clone.run(_commands("scheduling.md", "One run"), **_uv_variables())
+    assert done.returncode == 0, done.stderr
+    clone.assert_all_loaded("once")
+    return clone
+
+
+def _uv_variables() -> dict[str, str]:
+    uv = find_uv_bin()
+    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    return {"PATH": f"{Path(uv).parent}:{os.environ['PATH']}", "UV_CACHE_DIR": cache}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("heading", "folders"),
+    {
+        "cron": ["cron-acme", "cron-globex"],
+        "Meltano": ["demo", "acme", "globex"],
+        "Airflow": ["airflow/demo", "airflow/acme", "airflow/globex", "airflow/initech"],
+        "Dagster": ["dagster/demo", "dagster/acme", "dagster/globex", "dagster/initech"],
+    }.items(),
+)
+def test_the_commands_of_both_pages_work_as_they_stand(
+    clone: Clone, heading: str, folders: list[str]
+) -> None:
+    for page in ("scheduling.md", "scaling.md"):
+        done = clone.run(_commands(page, heading), **_uv_variables())
+        assert done.returncode == 0, done.stdout + done.stderr
+    clone.assert_all_loaded(*folders)
+
+
+def test_the_lines_for_cron_work_as_cron_runs_them(clone: Clone) -> None:
+    (clone.folder / ".env").write_text("TAP_SEQUENCE_ENVIRONMENT=demo\n")
+    *variables, line = [
+        line
+        for line in (EXAMPLES / "cron" / "crontab").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    ]
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.split(maxsplit=5)[5]],
+        cwd=clone.home,
+        env={"HOME": str(clone.home), "PATH": "/usr/bin:/bin", **dict(each.split("=") for each in variables)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    (clone.folder / ".env").unlink()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    clone.assert_all_loaded("cron")

@@ -46,7 +46,13 @@ class LoadAccount(BashOperator):
         }
 
 
-@dag(schedule="@hourly", start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False, max_active_runs=1)
+@dag(
+    schedule="@hourly",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": RETRY_DELAY},
+)
 def sequence() -> None:
     """Load what is new in all accounts. One that fails keeps none of the others, and fails the run."""
 
@@ -59,8 +65,6 @@ def sequence() -> None:
         do_xcom_push=False,
         map_index_template="{{ task.account }}",
         max_active_tis_per_dag=2,
-        retries=2,
-        retry_delay=RETRY_DELAY,
     ).expand(account=accounts())
 
 
