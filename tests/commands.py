@@ -47,6 +47,9 @@ NEVER = (
     (re.compile(r"\bgit (clone|push|tag)\b"), "it is about the repository's own place"),
 )
 
+GOES_ON = {"docs/scaling.md": "docs/scheduling.md"}
+"""Pages that take up where another ends: they run behind it, in the same clone."""
+
 SERVERS = re.compile(r"-m tap_sequence\.simulator\b.* --port[ =](?P<port>\d+)")
 """What runs until it is stopped, and the port by which one sees that it is up."""
 
@@ -304,7 +307,14 @@ def _prepare(work: Path, *, with_uv: bool) -> tuple[Path, dict[str, str]]:
     inherited = {name: value for name, value in environment().items() if name not in OUTSIDE}
     own = str(Path(sys.executable).parent)
     path = [str(venv / "bin"), *(part for part in inherited["PATH"].split(os.pathsep) if part != own)]
-    variables = {**inherited, "PATH": os.pathsep.join(path), "NO_COLOR": "1"}
+    variables = {
+        **inherited,
+        "PATH": os.pathsep.join(path),
+        "NO_COLOR": "1",
+        # Where `uv tool install` puts what it installs; else it would stay behind.
+        "UV_TOOL_DIR": str(work / "tools"),
+        "UV_TOOL_BIN_DIR": str(venv / "bin"),
+    }
     if with_uv:
         pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "uv"]
         subprocess.run(pip, check=True, env=variables)
@@ -336,26 +346,36 @@ def text_of(page: str) -> str:
 
 def run(given: argparse.Namespace) -> Iterator[Result]:
     """Run the pages one after another."""
-    for page in given.pages or pages():
-        text = text_of(page)
-        commands = commands_of(page, text)
-        if not commands:
+    for sitting in sittings(given.pages or pages()):
+        read = {page: commands for page in sitting if (commands := commands_of(page, text_of(page)))}
+        if not read:
             continue
         with tempfile.TemporaryDirectory(prefix="commands-") as folder, Simulator(SimulatedApi.demo()) as api:
             work = Path(folder)
-            # Whoever reads a page that does not say it has been through the README.
-            clone, variables = _prepare(work, with_uv="pip install uv" not in text)
+            # Whoever reads a page that does not have it installed has been through the README.
+            installs_uv = any(
+                "pip install uv" in each.text for commands in read.values() for each in commands
+            )
+            clone, variables = _prepare(work, with_uv=not installs_uv)
             client_id, client_secret = DEMO_CREDENTIALS
             account = {
                 "TAP_SEQUENCE_CLIENT_ID": client_id,
                 "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
                 "TAP_SEQUENCE_API_URL": api.base_url,
             }
-            entered = [found["name"] for each in commands if (found := PLACEHOLDER.fullmatch(each.text))]
-            if not set(entered) & set(account):
-                variables |= account
-            with SETUPS.get(page, _nothing)(work) as more:
-                yield from Page(clone, work, {**variables, **more}, account, given).run(commands)
+            for page, commands in read.items():
+                entered = [found["name"] for each in commands if (found := PLACEHOLDER.fullmatch(each.text))]
+                more = {} if set(entered) & set(account) else account
+                own = Path(tempfile.mkdtemp(dir=work))
+                with SETUPS.get(page, _nothing)(own) as variables_of_page:
+                    all_variables = {**variables, **more, **variables_of_page}
+                    yield from Page(clone, own, all_variables, account, given).run(commands)
+
+
+def sittings(names: Sequence[str]) -> list[list[str]]:
+    """Return which pages share a clone: each with those that go on from it behind it."""
+    firsts = dict.fromkeys(GOES_ON.get(name, name) for name in names)
+    return [[first, *(name for name in names if GOES_ON.get(name) == first)] for first in firsts]
 
 
 def _parser() -> argparse.ArgumentParser:

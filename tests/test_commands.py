@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Command, Page, Result, commands_of, main
+from tests.commands import Command, Page, Result, commands_of, main, sittings
 from tests.harness import ROOT
 
 OPTIONS = argparse.Namespace(all=False, timeout=20.0)
@@ -141,3 +141,10 @@ def test_the_commands_of_a_page_work_as_written(page: str, capfd: pytest.Capture
     if subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
         pytest.skip("not a clone")
     assert main([page]) == 0, capfd.readouterr().out
+
+
+def test_a_page_that_goes_on_from_another_runs_behind_it_whichever_comes_first() -> None:
+    together = ["docs/scheduling.md", "docs/scaling.md"]
+    assert sittings(["README.md", *together, "docs/sql.md"]) == [["README.md"], together, ["docs/sql.md"]]
+    assert sittings([*reversed(together), "docs/sql.md"]) == [together, ["docs/sql.md"]]
+    assert sittings(["docs/scaling.md"]) == [together]
