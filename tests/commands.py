@@ -29,6 +29,7 @@ from pathlib import Path
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, SimulatedApi, Simulator
 from tests.harness import ROOT, environment
+from tests.postgres import run_postgres
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md")
 
@@ -178,7 +179,13 @@ def _nothing(_work: Path) -> Iterator[dict[str, str]]:
     yield {}
 
 
-SETUPS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {}
+@contextmanager
+def _postgres(_work: Path) -> Iterator[dict[str, str]]:
+    with run_postgres("UTC") as server:
+        yield server.variables()
+
+
+SETUPS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {"docs/targets.md": _postgres}
 """What a page needs beside its own commands, such as a database, by the page's name. Given a folder, it starts what is
 needed and yields variables for the page's shell, where they take the place of those that the reader enters."""
 
