@@ -19,9 +19,12 @@ from singer_sdk.plugin_base import SingerCommand
 
 from tap_sequence.errors import InputFileError, TapSequenceError
 from tap_sequence.redact import clean_all_handlers
+from tap_sequence.schema import SCHEMAS
 from tap_sequence.stopping import StoppedError, ignore_signals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from singer_sdk import Tap
 
 if sys.version_info >= (3, 12):
@@ -164,6 +167,22 @@ class SettingsFormatter(TextFormatter, format_name=ABOUT_FORMAT):
             if name != line:
                 lines.append(f"    Description: {_describe(about_info.settings['properties'][name])}")
         return "\n".join(lines)
+
+
+def describe_streams(stream_types: Iterable[Any]) -> str:
+    """Return the part of `--about --format=markdown` that the SDK leaves out, from the streams' classes."""
+    rows = [
+        f"| {each.name} | {', '.join(each.primary_keys)} | {each.replication_key} "
+        f"| {'yes' if each.selected_by_default else 'no'} | {SCHEMAS[each.name]['description']} |"
+        for each in stream_types
+    ]
+    head = [
+        "## Streams",
+        "",
+        "| Stream | Primary key | Replication key | Selected by default | Description |",
+        "|:-------|:------------|:----------------|:-------------------:|:------------|",
+    ]
+    return "\n".join([*head, *rows, ""])
 
 
 def read_json_object(text: str, source: str) -> dict[str, Any]:

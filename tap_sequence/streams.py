@@ -293,6 +293,9 @@ class ActivityLogItemStream(LogFedStream):
         yield from ()
 
 
+STREAM_TYPES: Sequence[type[LogFedStream]] = (ActivityLogStream, ActivityLogItemStream)
+
+
 def _is_not_announcement(record: logging.LogRecord) -> bool:
     """Keep out the line with which the SDK announces an error: the error's own line says it all."""
     return not str(record.msg).startswith("An unhandled error occurred while syncing")

@@ -21,7 +21,7 @@ from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.bookmark import Bookmark, Query
-from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, read_json_object
+from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, describe_streams, read_json_object
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
@@ -45,7 +45,7 @@ from tap_sequence.settings import (
     parse_numbers,
 )
 from tap_sequence.stopping import StopSignals
-from tap_sequence.streams import ActivityLogItemStream, ActivityLogStream
+from tap_sequence.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting
 
@@ -270,7 +270,7 @@ class SequenceTap(Tap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return [ActivityLogStream(self), ActivityLogItemStream(self)]
+        return [stream_type(self) for stream_type in STREAM_TYPES]
 
     def plan_run(self, bookmark: Bookmark, waiting: Waiting, logger: logging.Logger) -> LogSync:
         """Return one run over the log, which goes on from the bookmark and moves it."""
@@ -321,6 +321,9 @@ class SequenceTap(Tap):
         if value != CliTestOptionValue.All.value:
             super().cb_test(ctx, param, value)
             return
+        if cls.logger.getEffectiveLevel() == logging.INFO:
+            # One line is the answer.
+            cls.logger.setLevel(logging.WARNING)
         given = ctx.params.get("config")
         tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
         click.echo(tap.check_connection(), err=True)
@@ -337,6 +340,8 @@ class SequenceTap(Tap):
     @override
     def print_about(cls, output_format: str | None = None) -> None:
         super().print_about(output_format or ABOUT_FORMAT)
+        if output_format == "markdown":
+            click.echo(describe_streams(STREAM_TYPES))
 
     @classmethod
     @override

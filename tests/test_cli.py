@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tap_sequence.schema import SCHEMAS
 from tap_sequence.settings import CONFIG_JSONSCHEMA
 from tap_sequence.simulator import Simulator
 from tap_sequence.tap import SequenceTap
@@ -217,13 +218,37 @@ def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) 
             assert definition["description"] in text
 
 
+def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TAP, "--about", "--format=markdown"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=True,
+    )
+    rows = done.stdout.partition("## Streams")[2].splitlines()
+    for name, selected in (("activity_logs", "yes"), ("activity_log_items", "no")):
+        (row,) = [row for row in rows if row.startswith(f"| {name} |")]
+        assert f"| id | createdAt | {selected} |" in row
+        assert SCHEMAS[name]["description"] in row
+
+
 def test_test_says_in_one_line_that_it_works_and_writes_no_messages(
     simulate: Simulate, tmp_path: Path
 ) -> None:
     simulator = simulate(10)
     run = run_process(tmp_path, config_for(simulator), "--test")
     assert (run.status, run.messages) == (0, [])
-    assert "Connected to" in run.stderr.splitlines()[-1]
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("Connected to ")
+    assert line.endswith(", 10 logs in all.")
+    wrong = run_process(tmp_path, config_for(simulator, client_secret="wrong"), "--test")
+    assert (wrong.status, wrong.messages) == (1, [])
+    (line,) = wrong.stderr.splitlines()
+    assert "Look at client_id and client_secret" in line
+    simulator.api.forget_requests()
+    run_process(tmp_path, config_for(simulator), "--test")
     assert [request.query["limit"] for request in simulator.requests] == ["1"]
 
 

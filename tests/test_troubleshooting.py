@@ -39,7 +39,12 @@ NO_MESSAGES = (
     *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
     "requests for them fail",
     # Help, and what --test says where all is well.
-    *("Use --test to ask", "Settings (in the --config file", "Hash of the actor's e-mail address"),
+    *(
+        "| Stream |",
+        "Use --test to ask",
+        "Settings (in the --config file",
+        "Hash of the actor's e-mail address",
+    ),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
     # How far a run is, and what it was.
     "… logs emitted",

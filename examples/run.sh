@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Loads what is new since the last run: tap-sequence | TARGET, with the state in FOLDER/state.json.
+#
+#   examples/run.sh FOLDER TARGET [ARGUMENT...]
+#
+# The tap's settings come from the environment. TARGET runs in FOLDER and does not see them. The exit status is 0 only if
+# both ended with 0. It is the target's, else the tap's (143 after SIGTERM), or 75 if another run has FOLDER.
+set -euo pipefail
+
+[ $# -ge 2 ] || { echo "usage: $0 FOLDER TARGET [ARGUMENT...]" >&2; exit 64; }
+mkdir -p "$1"
+cd "$1"
+shift
+# Where `uv tool install` puts commands; cron does not look there.
+PATH="$HOME/.local/bin:$PATH"
+
+# Tap and target hold the lock too: should this script be killed, the next run waits its turn until they have ended.
+exec 9>lock
+flock --nonblock 9 || { echo "$0: another run has $PWD" >&2; exit 75; }
+
+# The last whole line that the target printed is the state.
+keep_state() {
+  local line state=
+  [ -e printed ] || return 0
+  while IFS= read -r line; do
+    [[ $line != "{"* ]] || state=$line
+  done <printed
+  if [ -n "$state" ]; then
+    printf '%s\n' "$state" >state.new
+    # Records reach the disk before the state that describes them, and the state before it is given its name.
+    sync --file-system .
+    mv state.new state.json
+  fi
+  rm printed
+}
+
+# A wait that a signal interrupts goes on: the target still has to print its state.
+wait_for() {
+  local status
+  while :; do
+    signalled=
+    status=0
+    wait "$1" || status=$?
+    [ -n "$signalled" ] || return "$status"
+  done
+}
+
+# What a run left behind that was killed.
+keep_state
+rm -f pipe
+mkfifo pipe
+
+state=()
+[ ! -e state.json ] || state=(--state state.json)
+tap-sequence --config=ENV "${state[@]}" >pipe &
+tap=$!
+# A session of its own: what is meant to stop the run stops the tap, and the target loads what the tap has written.
+(unset "${!TAP_SEQUENCE_@}" && exec setsid "$@") <pipe >printed &
+target=$!
+trap 'signalled=1; kill -TERM "$tap" 2>/dev/null || :' TERM INT HUP
+
+tap_status=0 target_status=0
+wait_for "$tap" || tap_status=$?
+wait_for "$target" || target_status=$?
+keep_state
+rm pipe
+[ "$tap_status$target_status" = 00 ] || echo "$0: tap-sequence ended with $tap_status, $1 with $target_status" >&2
+exit $((target_status ? target_status : tap_status))
