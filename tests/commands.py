@@ -185,14 +185,7 @@ def _nothing(_work: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def _postgres(_work: Path) -> Iterator[dict[str, str]]:
     with run_postgres("UTC") as server:
-        values = {
-            "HOST": "127.0.0.1",
-            "PORT": str(server.port),
-            "USER": server.user,
-            "PASSWORD": server.password,
-            "DATABASE": server.database,
-        }
-        yield {f"TARGET_POSTGRES_{name}": value for name, value in values.items()}
+        yield server.variables()
 
 
 SETUPS: dict[str, Callable[[Path], AbstractContextManager[dict[str, str]]]] = {"docs/targets.md": _postgres}

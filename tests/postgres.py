@@ -41,6 +41,16 @@ class Postgres:
     password: str = "p@ss/w:rd"
     database: str = "postgres"
 
+    def variables(self) -> dict[str, str]:
+        """Return what target-postgres reads from the environment."""
+        return {
+            "TARGET_POSTGRES_HOST": "127.0.0.1",
+            "TARGET_POSTGRES_PORT": str(self.port),
+            "TARGET_POSTGRES_USER": self.user,
+            "TARGET_POSTGRES_PASSWORD": self.password,
+            "TARGET_POSTGRES_DATABASE": self.database,
+        }
+
     def run(self, statement: str) -> str:
         """Run SQL; return what psql prints, without alignment."""
         command = [str(self.binaries / "psql"), "--no-psqlrc", "--tuples-only", "--no-align"]
