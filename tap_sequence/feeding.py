@@ -57,6 +57,10 @@ class LogFedStream(Stream):
     def size(self, logs: Sequence[Log]) -> int:
         """Return how many records logs give."""
 
+    def lines(self, logs: Sequence[Log]) -> int:
+        """Return how many RECORD lines logs give at most: stream maps may copy records, or leave some out."""
+        return self.size(logs) * len(self.stream_maps)
+
     @contextmanager
     def feeding(self) -> Iterator[None]:
         """Count records meanwhile."""

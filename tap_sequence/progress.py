@@ -124,9 +124,8 @@ class Bar(Display, AbstractContextManager[None]):
     every_seconds = BAR_EVERY_SECONDS
 
     def __init__(self, terminal: TextIO) -> None:
-        # Only a run that someone watches needs them.
+        # Only a run that someone watches needs it.
         from tqdm import tqdm  # noqa: PLC0415
-        from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: PLC0415
 
         class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
             monitor_interval = 0  # no thread of its own: the run says when to look
@@ -134,7 +133,7 @@ class Bar(Display, AbstractContextManager[None]):
         self._terminal = terminal
         self._new_bar: Callable[..., Any] = _Bar
         self._bar: Any = None
-        self._redirection = logging_redirect_tqdm(_loggers_on_console(), tqdm_class=_Bar)
+        self._redirected: list[tuple[logging.StreamHandler[Any], Any]] = []
 
     @override
     def on(self) -> AbstractContextManager[None]:
@@ -142,7 +141,10 @@ class Bar(Display, AbstractContextManager[None]):
 
     @override
     def __enter__(self) -> None:
-        self._redirection.__enter__()
+        # Each handler keeps what it lets through, and how it writes it.
+        for handler in _handlers_on_console():
+            self._redirected.append((handler, handler.stream))
+            handler.setStream(_AboveBar(handler.stream, self._new_bar))
         self._bar = self._new_bar(
             file=self._terminal, leave=False, dynamic_ncols=True, bar_format=_BAR_WITHOUT_TOTAL
         )
@@ -150,7 +152,9 @@ class Bar(Display, AbstractContextManager[None]):
     @override
     def __exit__(self, *_: object) -> None:
         self._on_terminal(self._bar.close)
-        self._redirection.__exit__(None, None, None)
+        for handler, stream in self._redirected:
+            handler.setStream(stream)
+        self._redirected.clear()
 
     @override
     def show(self, tally: Tally) -> None:
@@ -226,15 +230,33 @@ def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | 
     return Lines(logger)
 
 
-def _loggers_on_console() -> list[logging.Logger]:
-    """Return the loggers whose lines would go through the bar."""
+class _AboveBar:
+    """A stream on the terminal whose text goes by above the bar.
+
+    Args:
+        stream: Where the text is written to.
+        bar: The bar's type.
+    """
+
+    def __init__(self, stream: TextIO, bar: Any) -> None:
+        self._stream = stream
+        self._bar = bar
+
+    def write(self, text: str) -> None:
+        """Write whole lines."""
+        self._bar.write(text, file=self._stream, end="")
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._stream.flush()
+
+
+def _handlers_on_console() -> set[logging.StreamHandler[Any]]:
+    """Return the handlers whose lines would go through the bar."""
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    return [
-        logger
+    return {
+        handler
         for logger in loggers
-        if isinstance(logger, logging.Logger)
-        and any(
-            isinstance(handler, logging.StreamHandler) and handler.stream in {sys.stderr, sys.stdout}
-            for handler in logger.handlers
-        )
-    ]
+        for handler in getattr(logger, "handlers", ())
+        if isinstance(handler, logging.StreamHandler) and handler.stream in {sys.stderr, sys.stdout}
+    }

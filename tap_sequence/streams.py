@@ -151,7 +151,7 @@ class ActivityLogStream(LogFedStream):
 
     def _parts(self, logs: Sequence[Log], fed: Sequence[LogFedStream]) -> Iterator[Sequence[Log]]:
         """Yield a page's logs in parts, and write a STATE wherever one falls due within the page."""
-        records = sum(stream.size(logs) for stream in fed)
+        records = sum(stream.lines(logs) for stream in fed)
         self._largest_page = max(self._largest_page, records)
         if self._since_state + records <= STATE_EVERY_RECORDS:
             yield logs
@@ -159,7 +159,7 @@ class ActivityLogStream(LogFedStream):
             return
         part: list[Log] = []
         for log in logs:
-            records = sum(stream.size([log]) for stream in fed)
+            records = sum(stream.lines([log]) for stream in fed)
             if self._since_state and self._since_state + records > STATE_EVERY_RECORDS:
                 yield part
                 part = []

@@ -223,7 +223,7 @@ def test_one_bookmark_serves_both(simulate: Simulate, selected: Sequence[str]) -
     assert run_here(config, first.state, catalog_of(config, *selected)).records == []
 
 
-@pytest.mark.parametrize("stream_maps", [{}, {ITEMS: {}}])
+@pytest.mark.parametrize("stream_maps", [{}, {ITEMS: {}}, {"copy": {"__source__": ITEMS}}])
 @pytest.mark.parametrize("selected", [(ITEMS,), (LOGS, ITEMS)])
 def test_a_state_describes_whole_logs_and_only_what_stands_before_it(
     simulate: Simulate,
@@ -237,7 +237,7 @@ def test_a_state_describes_whole_logs_and_only_what_stands_before_it(
     messages = run_here(config, catalog=catalog_of(config, *selected)).messages
     items = {log["id"]: {item["id"] for item in log["activityLogItems"]} for log in simulator.store.logs()}
     since_state = 0
-    before: dict[str, set[str]] = {name: set() for name in STREAMS}
+    before: dict[str, set[str]] = {name: set() for name in (*STREAMS, *stream_maps)}
     for message in messages:
         if message["type"] == "RECORD":
             since_state += 1

@@ -146,6 +146,30 @@ def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.Monke
     assert [line for line in lines if BAR.match(line.rstrip())]
 
 
+def test_above_the_bar_each_handler_lets_through_what_it_ever_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger = logging.getLogger("test.bar")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    handlers = []
+    for name, level in (("error", logging.ERROR), ("info", logging.INFO), ("warning", logging.WARNING)):
+        handler = logging.StreamHandler(terminal)
+        handler.setLevel(level)
+        handler.setFormatter(logging.Formatter(f"<{name}: %(message)s>"))
+        handlers.append(handler)
+    monkeypatch.setattr(logger, "handlers", handlers)
+    with Bar(terminal).on():
+        logger.info("look")
+        logger.warning("see")
+    assert [handler.stream for handler in handlers] == [terminal] * 3
+    lines = re.split("[\r\n]", terminal.getvalue())
+    assert [line for line in lines if line.startswith("<")] == [
+        "<info: look>",
+        "<info: see>",
+        "<warning: see>",
+    ]
+
+
 def test_a_terminal_that_goes_away_does_not_end_the_run() -> None:
     class Gone(Terminal):
         is_gone = False
