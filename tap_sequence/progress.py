@@ -19,6 +19,8 @@ else:
 LINE_EVERY_SECONDS = 30.0
 BAR_EVERY_SECONDS = 0.5
 
+_MOST_LOGS = 10**12
+
 _BAR = "{percentage:3.0f} % |{bar}| {desc}"
 _BAR_WITHOUT_TOTAL = "{desc}"
 
@@ -205,7 +207,8 @@ class Progress(AbstractContextManager["Progress"]):
         self.tally.read += read
         self.tally.emitted += emitted
         self.tally.seen += seen
-        self.tally.total = total
+        # A total that cannot be right says nothing of how far the run is.
+        self.tally.total = total if total is not None and 0 <= total <= _MOST_LOGS else None
         if self.seconds_to_tick() <= 0:
             self.tick()
 

@@ -110,6 +110,15 @@ def test_it_is_shown_every_30_seconds_whether_pages_come_or_not() -> None:
     assert progress.tally == Tally(read=6000, emitted=5400, seen=600, total=100_000, seconds=94.0)
 
 
+@pytest.mark.parametrize("total", [-1, 10**400])
+def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
+    clock, shown = Clock(), Shown()
+    with Progress(shown, clock) as progress:
+        clock.now += 30
+        progress.page_done(read=100, emitted=100, seen=0, total=total)
+    assert shown.texts == ["100 logs in 30 s, 3 logs/s"]
+
+
 def test_lines_are_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Lines(logging.getLogger("test")).show(Tally(read=5, total=10, seconds=1.0))
