@@ -36,4 +36,4 @@ def test_discovery_imports_nothing_that_only_a_sync_needs(tmp_path: Path) -> Non
     assert "tap_sequence.streams" in modules
     not_needed = {"client", "transport", "pace", "decoding", "answers", "simulator"}
     assert not {f"tap_sequence.{name}" for name in not_needed} & set(modules)
-    assert not {"pyrate_limiter", "tenacity"} & set(modules)
+    assert not {"pyrate_limiter", "tenacity", "tqdm"} & set(modules)
