@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -20,6 +21,8 @@ LINE_EVERY_SECONDS = 30.0
 BAR_EVERY_SECONDS = 0.5
 
 _MOST_LOGS = 10**12
+_SECONDS_TO_SETTLE = 3.0
+_NARROWEST_WITH_BAR = 70
 
 _BAR = "{percentage:3.0f} % |{bar}| {desc}"
 _BAR_WITHOUT_TOTAL = "{desc}"
@@ -50,8 +53,8 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the run will take if it goes on as it did; None where nothing tells."""
-        if self.total is None or not self.rate:
+        """How long the run will take if it goes on as it did; None where nothing tells yet."""
+        if self.total is None or not self.rate or self.seconds < _SECONDS_TO_SETTLE:
             return None
         return max(0, self.total - self.read) / self.rate
 
@@ -64,7 +67,7 @@ class Tally:
         """Return how far the run is, in one line."""
         rate = f"{self.rate:,.0f} logs/s"
         if self.total is None:
-            return f"{self.read:,} logs in {duration(self.seconds)}, {rate}"
+            return f"{counted(self.read, 'log')} in {duration(self.seconds)}, {rate}"
         share = f" ({100 * self.share:.1f} %)" if with_share and self.share is not None else ""
         left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
         return f"{self.read:,} of {self.total:,} logs{share}, {rate}{left}"
@@ -73,9 +76,14 @@ class Tally:
         """Return what there is to say of the logs when all is done."""
         rate = self.emitted / self.seconds if self.seconds > 0 else 0.0
         return (
-            f"{self.emitted:,} logs emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
+            f"{counted(self.emitted, 'log')} emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
             f"({rate:,.0f} logs/s)"
         )
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number of things, in words for one of them or for many."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -163,8 +171,9 @@ class Bar(Display, AbstractContextManager[None]):
         self._bar.n = tally.read
         # tqdm takes a total that is exceeded for none.
         self._bar.total = None if tally.total is None else max(tally.total, tally.read)
-        self._bar.bar_format = _BAR if tally.total else _BAR_WITHOUT_TOTAL
-        self._bar.set_description_str(tally.describe(with_share=False), refresh=False)
+        has_bar = bool(tally.total) and _size(self._terminal).columns >= _NARROWEST_WITH_BAR
+        self._bar.bar_format = _BAR if has_bar else _BAR_WITHOUT_TOTAL
+        self._bar.set_description_str(tally.describe(with_share=not has_bar), refresh=False)
         self._on_terminal(self._bar.refresh)
 
     def _on_terminal(self, act: Callable[[], object]) -> None:
@@ -228,9 +237,19 @@ class Progress(AbstractContextManager["Progress"]):
 
 def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | None) -> Display:
     """Return what suits: a bar where someone looks at standard error and nothing else is written there."""
-    if stderr is not None and stderr.isatty() and not (stdout is not None and stdout.isatty()):
+    is_watched = stderr is not None and stderr.isatty() and not (stdout is not None and stdout.isatty())
+    # On a terminal without a size tqdm would draw nothing.
+    if stderr is not None and is_watched and all(_size(stderr)):
         return Bar(stderr)
     return Lines(logger)
+
+
+def _size(terminal: TextIO) -> os.terminal_size:
+    """Return columns and lines, those of old if the terminal does not tell."""
+    try:
+        return os.get_terminal_size(terminal.fileno())
+    except (OSError, ValueError):
+        return os.terminal_size((80, 24))
 
 
 class _AboveBar:

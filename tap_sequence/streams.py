@@ -18,7 +18,7 @@ from tap_sequence.feeding import LogFedStream
 from tap_sequence.items import ItemRows
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
-from tap_sequence.progress import Progress, Tally
+from tap_sequence.progress import Progress, Tally, counted
 from tap_sequence.settings import PATH
 from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import Batch
@@ -254,15 +254,12 @@ class ActivityLogStream(LogFedStream):
 
     def _summarise(self, tally: Tally, fed: Sequence[LogFedStream]) -> None:
         client = self._sequence.client
-        records = [f"{stream.records:,} records of {stream.name}" for stream in fed if fed != [self]]
-        traffic = (
-            f"{count:,} {name}"
-            for count, name in (
-                (client.requests_sent, "requests"),
-                (client.retries, "retries"),
-                (client.refusals, "refusals (429)"),
-            )
-        )
+        records = [f"{counted(stream.records, 'record')} of {stream.name}" for stream in fed if fed != [self]]
+        traffic = [
+            counted(client.requests_sent, "request"),
+            counted(client.retries, "retry", "retries"),
+            f"{counted(client.refusals, 'refusal')} (429)",
+        ]
         self.logger.info("Summary: %s.", ", ".join([tally.summary(), *records, *traffic]))
 
 

@@ -318,6 +318,10 @@ class SequenceTap(Tap):
     @classmethod
     @override
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
+        allowed = [each.value for each in CliTestOptionValue]
+        if value not in allowed:
+            msg = f"--test takes nothing, or {CliTestOptionValue.Schema.value}."
+            raise click.BadParameter(msg)
         if value != CliTestOptionValue.All.value:
             super().cb_test(ctx, param, value)
             return

@@ -138,7 +138,9 @@ class ReadingAhead:
         self._ring()
         if is_off_now:
             self._logger.info(
-                "Reading one page after another: cursors cannot be guessed ahead, as %s.", hints.why_not
+                "Reading one page after another, which is as right and only slower: cursors are not guessed ahead any "
+                "more, as %s.",
+                hints.why_not,
             )
 
     def _ring(self) -> None:

@@ -218,6 +218,12 @@ def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) 
             assert definition["description"] in text
 
 
+def test_a_test_of_something_else_is_refused(tmp_path: Path) -> None:
+    run = run_process(tmp_path, {"environment": "demo"}, "--test=everything")
+    assert (run.status, run.messages) == (2, [])
+    assert "--test takes nothing, or schema." in run.stderr
+
+
 def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:
     done = subprocess.run(
         [*TAP, "--about", "--format=markdown"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -69,6 +70,8 @@ class Terminal(io.StringIO):
         (Tally(read=1100, total=1000, seconds=10.0), "1,100 of 1,000 logs (100.0 %), 110 logs/s, 0 s left"),
         (Tally(read=0, total=1000, seconds=10.0), "0 of 1,000 logs (0.0 %), 0 logs/s"),
         (Tally(read=0, total=0, seconds=1.0), "0 of 0 logs, 0 logs/s"),
+        # Too early to tell.
+        (Tally(read=500, total=1000, seconds=2.9), "500 of 1,000 logs (50.0 %), 172 logs/s"),
         (Tally(read=1500, seconds=90.0), "1,500 logs in 1 min 30 s, 17 logs/s"),
         (Tally(), "0 logs in 0 s, 0 logs/s"),
     ],
@@ -88,6 +91,7 @@ def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
 def test_a_summary_counts_what_was_emitted_and_what_was_known() -> None:
     tally = Tally(read=1234, emitted=1000, seen=234, seconds=4.0)
     assert tally.summary() == "1,000 logs emitted, 234 skipped as already seen, in 4.0 s (250 logs/s)"
+    assert Tally(emitted=1, seconds=1.0).summary().startswith("1 log emitted, ")
 
 
 # When it is said
@@ -121,8 +125,8 @@ def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
 
 def test_lines_are_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        Lines(logging.getLogger("test")).show(Tally(read=5, total=10, seconds=1.0))
-    assert caplog.messages == ["Progress: 5 of 10 logs (50.0 %), 5 logs/s, 1 s left."]
+        Lines(logging.getLogger("test")).show(Tally(read=5, total=10, seconds=5.0))
+    assert caplog.messages == ["Progress: 5 of 10 logs (50.0 %), 1 logs/s, 5 s left."]
 
 
 def test_a_bar_is_for_a_terminal_that_nothing_else_is_written_to() -> None:
@@ -134,7 +138,30 @@ def test_a_bar_is_for_a_terminal_that_nothing_else_is_written_to() -> None:
         assert isinstance(display_for(logger, stderr, stdout), Lines)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (80, 0), (0, 24)])
+def test_a_terminal_without_a_size_gets_lines(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size(size))
+    assert isinstance(display_for(logging.getLogger("test"), terminal, None), Lines)
+
+
 # The bar
+
+
+def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    for columns, has_bar in ((69, False), (70, True)):
+        monkeypatch.setattr(
+            "os.get_terminal_size", lambda _, columns=columns: os.terminal_size((columns, 24))
+        )
+        terminal.truncate(0)
+        bar = Bar(terminal)
+        with bar.on():
+            bar.show(Tally(read=5, total=10, seconds=5.0))
+        assert ("|" in terminal.getvalue()) == has_bar
+        assert ("5 of 10 logs (50.0 %), 1 logs/s" in terminal.getvalue()) == (not has_bar)
 
 
 def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +257,7 @@ def test_retries_and_refusals_are_counted_and_items_named(simulate: Simulate, tm
     items = sum(len(log["activityLogItems"]) for log in simulator.store.logs())
     assert summary_of(run.stderr).endswith(
         f", 300 records of activity_logs, {items} records of activity_log_items, "
-        f"{len(simulator.requests)} requests, 2 retries, 1 refusals (429)."
+        f"{len(simulator.requests)} requests, 2 retries, 1 refusal (429)."
     )
 
 

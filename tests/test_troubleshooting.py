@@ -47,7 +47,7 @@ NO_MESSAGES = (
     ),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
     # How far a run is, and what it was.
-    "… logs emitted",
+    "… emitted, … skipped",
     # The SDK's words, and those for who changes a schema.
     *("An unhandled error occurred", "…: no type for …"),
 )

@@ -157,7 +157,10 @@ def test_the_log_says_once_why_cursors_are_not_guessed(
     run_here(config_for(simulator, page_size=10))
     told = [record.getMessage() for record in caplog.records if "guessed" in record.getMessage()]
     assert told == [
-        "Reading one page after another: cursors cannot be guessed ahead, as the API refuses them."
+        (
+            "Reading one page after another, which is as right and only slower: cursors are not guessed ahead any "
+            "more, as the API refuses them."
+        )
     ]
 
 

@@ -118,7 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stopped.set())
     with simulator:
-        sys.stdout.write(f"Sequence simulator on {simulator.base_url} (Ctrl+C stops it)\n")
+        sys.stdout.write(
+            f"Sequence simulator on {simulator.base_url}, client id {given.client_id}, client secret "
+            f"{given.client_secret} (Ctrl+C stops it)\n"
+        )
         sys.stdout.flush()
         stopped.wait()
 
