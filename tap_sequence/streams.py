@@ -48,6 +48,7 @@ class ActivityLogStream(LogFedStream):
         self.logger.addFilter(_is_not_announcement)
         self._bookmark: Bookmark | None = None
         self._is_test = False
+        self._writer: LineWriter | None = None
         self._since_state = 0
         self._largest_page = 0
         self._state_written_at = 0.0
@@ -75,6 +76,7 @@ class ActivityLogStream(LogFedStream):
         else:
             bookmark = self._bookmark = tap.load_bookmark(self.name, [stream.name for stream in fed])
             self._warn_of_newcomers(bookmark)
+        self._writer = self._page_writer(fed)
         self._since_state, self._largest_page = 0, tap.settings.page_size
         self._state_written_at = self.monotonic()
         self.log("Reading from %s", tap.query.host)
@@ -138,9 +140,8 @@ class ActivityLogStream(LogFedStream):
 
     def _emit(self, batch: Batch, fed: Sequence[LogFedStream], context: Context | None) -> Iterator[Record]:
         """Write what a page gives, and yield those records that went one by one."""
-        writer = self._page_writer(fed)
         for logs in self._parts(batch.logs, fed):
-            if writer is not None and self._write_together(writer, logs, fed):
+            if self._writer is not None and self._write_together(self._writer, logs, fed):
                 for log in logs:
                     batch.emitted(log)
                 continue
