@@ -54,8 +54,8 @@ left out: the [README](../README.md#e-mail-addresses) says how.
 _TURNING_ON = """\
 ## Turning activity_log_items on
 
-Both streams are fed from the same pages, so items cost no request more; either can be selected without the other. With
-Meltano it takes one line of `select` in `meltano.yml`:
+Both streams are fed from the same pages, so items cost no extra requests; either can be selected without the other.
+With Meltano, take the `#` off `- activity_log_items.*` in `meltano.yml`:
 
 ```yaml
 plugins:
@@ -65,6 +65,8 @@ plugins:
         - activity_logs.*
         - activity_log_items.*
 ```
+
+This reaches every job, the demo's too, whose next run warns that the items of older logs are not loaded.
 
 Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`, set `selected` in the
 stream's own metadata, the entry whose breadcrumb is empty, and give the file to `--catalog`:

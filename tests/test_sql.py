@@ -397,12 +397,12 @@ EXPECTED: dict[str, Callable[[Facts], list[Row]]] = {
     "Who acts without giving a reason?": without_reason,
     "What changed between two times?": changed_between,
     "What happened last to each invoice?": last_of_each_invoice,
-    "Who comes by which way?": by_way,
+    "Who acts through the API, who through the dashboard?": by_way,
     "Which actors were never seen before this month?": new_actors,
     "Who did something that they had never done before?": new_deeds,
     "When was the log silent for longest?": silences,
-    "Is the load whole?": whole,
-    "Which items speak of a due date?": due_dates,
+    "Is the load complete?": whole,
+    "Which items mention a due date?": due_dates,
 }
 
 
