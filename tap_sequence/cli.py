@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -23,7 +24,7 @@ from tap_sequence.schema import SCHEMAS
 from tap_sequence.stopping import StoppedError, ignore_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from singer_sdk import Tap
 
@@ -167,6 +168,18 @@ class SettingsFormatter(TextFormatter, format_name=ABOUT_FORMAT):
             if name != line:
                 lines.append(f"    Description: {_describe(about_info.settings['properties'][name])}")
         return "\n".join(lines)
+
+
+@contextmanager
+def without_info(logger: logging.Logger) -> Iterator[None]:
+    """Keep out lines that are no warnings, unless more was asked for than there is by default."""
+    level = logger.level
+    if logger.getEffectiveLevel() == logging.INFO:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def describe_streams(stream_types: Iterable[Any]) -> str:

@@ -21,7 +21,14 @@ from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.bookmark import Bookmark, Query
-from tap_sequence.cli import ABOUT_FORMAT, TapCommand, check_config_file, describe_streams, read_json_object
+from tap_sequence.cli import (
+    ABOUT_FORMAT,
+    TapCommand,
+    check_config_file,
+    describe_streams,
+    read_json_object,
+    without_info,
+)
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import PageRequest, SortOrder
@@ -325,12 +332,11 @@ class SequenceTap(Tap):
         if value != CliTestOptionValue.All.value:
             super().cb_test(ctx, param, value)
             return
-        if cls.logger.getEffectiveLevel() == logging.INFO:
-            # One line is the answer.
-            cls.logger.setLevel(logging.WARNING)
         given = ctx.params.get("config")
-        tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
-        click.echo(tap.check_connection(), err=True)
+        # One line is the answer.
+        with without_info(cls.logger):
+            tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
+            click.echo(tap.check_connection(), err=True)
         ctx.exit()
 
     @classmethod

@@ -78,7 +78,8 @@ def environment(**variables: str) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("TAP_", "MELTANO_"))
     }
-    return {**inherited, "PYTHONWARNINGS": "error", **variables}
+    # A process that ends with an error does not wait for answers to what it asked ahead: their sockets end with it.
+    return {**inherited, "PYTHONWARNINGS": "error,ignore:unclosed <socket:ResourceWarning", **variables}
 
 
 def run_process(
