@@ -239,14 +239,14 @@ class ActivityLogStream(LogFedStream):
     def _counting_requests(self) -> Iterator[Callable[[], None]]:
         """Give the SDK's metrics the requests that are sent meanwhile, whenever the function is called and at the end."""
         client = self._sequence.client
-        counted = client.requests_sent
+        told = client.requests_sent
         with metrics.http_request_counter(self.name, endpoint=PATH) as counter:
 
             def count() -> None:
-                nonlocal counted
+                nonlocal told
                 sent = client.requests_sent
-                counter.increment(sent - counted)
-                counted = sent
+                counter.increment(sent - told)
+                told = sent
 
             try:
                 yield count
