@@ -11,7 +11,6 @@ from tap_sequence.hints import Hints
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.readahead import ReadAhead
 from tap_sequence.settings import Settings
-from tap_sequence.stopping import StopSignals
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting
 from tap_sequence.workers import ReadingAhead
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
     from tap_sequence.client import SequenceClient
 
 
-def plan_run(  # noqa: PLR0913  # what it is made of, each named
+def plan_run(
     client: SequenceClient,
     bookmark: Bookmark,
     *,
     settings: Settings,
-    stop_signals: StopSignals,
     waiting: Waiting,
     logger: logging.Logger,
 ) -> LogSync:
@@ -55,6 +53,6 @@ def plan_run(  # noqa: PLR0913  # what it is made of, each named
         bookmark,
         start_date=settings.start_date_microseconds,
         logger=logger,
-        pause=stop_signals.pause,
+        pause=waiting.pause,
         reading_ahead=reading_ahead if settings.max_in_flight_requests > 1 else None,
     )

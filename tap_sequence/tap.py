@@ -281,14 +281,7 @@ class SequenceTap(Tap):
 
     def plan_run(self, bookmark: Bookmark, waiting: Waiting, logger: logging.Logger) -> LogSync:
         """Return one run over the log, which goes on from the bookmark and moves it."""
-        return plan_run(
-            self.client,
-            bookmark,
-            settings=self.settings,
-            stop_signals=self.stop_signals,
-            waiting=waiting,
-            logger=logger,
-        )
+        return plan_run(self.client, bookmark, settings=self.settings, waiting=waiting, logger=logger)
 
     def new_progress(self) -> Progress:
         """Return what counts a run, and shows how far it is."""

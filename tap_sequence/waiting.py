@@ -33,6 +33,14 @@ class Waiting:
         self._seconds_to_tick = seconds_to_tick
         self._tick = tick
 
+    def pause(self, seconds: float) -> None:
+        """Wait for so long, without ticks.
+
+        Raises:
+            StoppedError: A signal came before or meanwhile.
+        """
+        self._stop_signals.pause(seconds)
+
     def get(self, queue: SimpleQueue[_T | None]) -> _T | None:
         """Return what comes next out of a queue.
 
