@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self, TextIO
 
+from tap_sequence.handlers import every_handler
+
 if sys.version_info >= (3, 12):
     from typing import override
 else:
@@ -275,10 +277,8 @@ class _AboveBar:
 
 def _handlers_on_console() -> set[logging.StreamHandler[Any]]:
     """Return the handlers whose lines would go through the bar."""
-    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     return {
         handler
-        for logger in loggers
-        for handler in getattr(logger, "handlers", ())
+        for handler in every_handler()
         if isinstance(handler, logging.StreamHandler) and handler.stream in {sys.stderr, sys.stdout}
     }

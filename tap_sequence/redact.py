@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
+from tap_sequence.handlers import every_handler
+
 if sys.version_info >= (3, 12):
     from typing import override
 else:
@@ -124,8 +126,6 @@ MASK = SecretMask()
 
 def clean_all_handlers() -> None:
     """Make every handler of every logger write cleaned lines only, whoever set it up."""
-    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
-    for logger in loggers:
-        for handler in getattr(logger, "handlers", ()):
-            if not isinstance(handler.formatter, CleaningFormatter):
-                handler.setFormatter(CleaningFormatter(handler.formatter or logging.Formatter(), MASK))
+    for handler in every_handler():
+        if not isinstance(handler.formatter, CleaningFormatter):
+            handler.setFormatter(CleaningFormatter(handler.formatter or logging.Formatter(), MASK))
