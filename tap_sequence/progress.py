@@ -6,9 +6,9 @@ import logging
 import os
 import sys
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self, TextIO
 
@@ -90,17 +90,15 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as one would say it."""
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004  # seconds in a minute
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:  # noqa: PLR2004  # minutes in an hour
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-class Display(ABC):
-    """Shows a tally every so many seconds."""
+class Display(AbstractContextManager[None]):
+    """Shows a tally every so many seconds, from when it is entered until it is left."""
 
     every_seconds: float
 
@@ -108,9 +106,13 @@ class Display(ABC):
     def show(self, tally: Tally) -> None:
         """Show how it stands."""
 
-    def on(self) -> AbstractContextManager[None]:
-        """Return what holds while there is something to show."""
-        return nullcontext()
+    @override
+    def __enter__(self) -> None:
+        """Begin to show."""
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        """Show no more."""
 
 
 class Lines(Display):
@@ -126,7 +128,7 @@ class Lines(Display):
         self._logger.info("Progress: %s.", tally.describe(with_share=True))
 
 
-class Bar(Display, AbstractContextManager[None]):
+class Bar(Display):
     """A bar on a terminal, with log lines going by above it.
 
     Args:
@@ -146,10 +148,6 @@ class Bar(Display, AbstractContextManager[None]):
         self._new_bar: Callable[..., Any] = _Bar
         self._bar: Any = None
         self._redirected: list[tuple[logging.StreamHandler[Any], Any]] = []
-
-    @override
-    def on(self) -> AbstractContextManager[None]:
-        return self
 
     @override
     def __enter__(self) -> None:
@@ -196,7 +194,6 @@ class Progress(AbstractContextManager["Progress"]):
 
     def __init__(self, display: Display, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._display = display
-        self._shown = display.on()
         self._monotonic = monotonic
         self._began_at = self._due_at = 0.0
         self.tally = Tally()
@@ -205,13 +202,13 @@ class Progress(AbstractContextManager["Progress"]):
     def __enter__(self) -> Self:
         self._began_at = self._monotonic()
         self._due_at = self._began_at + self._display.every_seconds
-        self._shown.__enter__()
+        self._display.__enter__()
         return self
 
     @override
     def __exit__(self, *_: object) -> None:
         self._count_seconds()
-        self._shown.__exit__(None, None, None)
+        self._display.__exit__(None, None, None)
 
     def page_done(self, *, read: int, emitted: int, seen: int, total: int | None) -> None:
         """Count a page; for the parameters see Tally, whose counts it adds to."""

@@ -158,7 +158,7 @@ def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: py
         )
         terminal.truncate(0)
         bar = Bar(terminal)
-        with bar.on():
+        with bar:
             bar.show(Tally(read=5, total=10, seconds=5.0))
         assert ("|" in terminal.getvalue()) == has_bar
         assert ("5 of 10 logs (50.0 %), 1 logs/s" in terminal.getvalue()) == (not has_bar)
@@ -172,7 +172,7 @@ def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.Monke
     handler.setFormatter(logging.Formatter("<%(message)s>"))
     monkeypatch.setattr(logger, "handlers", [handler])
     bar = Bar(terminal)
-    with bar.on():
+    with bar:
         bar.show(Tally(read=5, total=10, seconds=1.0))
         logger.warning("look")
         bar.show(Tally(read=6, total=10, seconds=1.0))
@@ -194,7 +194,7 @@ def test_above_the_bar_each_handler_lets_through_what_it_ever_did(monkeypatch: p
         handler.setFormatter(logging.Formatter(f"<{name}: %(message)s>"))
         handlers.append(handler)
     monkeypatch.setattr(logger, "handlers", handlers)
-    with Bar(terminal).on():
+    with Bar(terminal):
         logger.info("look")
         logger.warning("see")
     assert [handler.stream for handler in handlers] == [terminal] * 3
@@ -217,7 +217,7 @@ def test_a_terminal_that_goes_away_does_not_end_the_run() -> None:
 
     terminal = Gone()
     bar = Bar(terminal)
-    with bar.on():
+    with bar:
         bar.show(Tally(read=5, total=10, seconds=1.0))
         terminal.is_gone = True
         for read in (6, 7):
