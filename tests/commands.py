@@ -15,7 +15,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,8 +26,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tap_sequence.simulator import DEMO_CREDENTIALS, SimulatedApi, Simulator
-from tests.harness import ROOT, environment
+from tap_sequence.simulator import SimulatedApi, Simulator
+from tests.harness import ROOT, environment, is_listened_on
+from tests.meltano_project import own_account
+from tests.pages import blocks_in
 from tests.postgres import run_postgres
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md")
@@ -102,10 +103,9 @@ class Result:
 def commands_of(page: str, text: str) -> list[Command]:
     """Take a page's shell blocks apart into commands."""
     commands = []
-    for found in re.finditer(r"^( *)```shell\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
-        first = text.count("\n", 0, found.start()) + 2
+    for block in blocks_in(text, page, "shell"):
         pending: list[str] = []
-        for number, line in enumerate(textwrap.dedent(found[2]).splitlines(), first):
+        for number, line in enumerate(block.text.splitlines(), block.line):
             if not pending and (not line.strip() or line.startswith("#")):
                 continue
             pending.append(line)
@@ -113,7 +113,7 @@ def commands_of(page: str, text: str) -> list[Command]:
                 commands.append(Command(page, number - len(pending) + 1, "\n".join(pending)))
                 pending = []
         if pending:
-            commands.append(Command(page, first, "\n".join(pending)))
+            commands.append(Command(page, block.line, "\n".join(pending)))
     return commands
 
 
@@ -259,7 +259,7 @@ class Page:
         return Result(command, "unknown", note="no value is known for it")
 
     def _start(self, command: Command, port: int) -> Result:
-        if _answers(port):
+        if is_listened_on(port):
             return Result(command, "skipped", note=f"port {port} is taken")
         started = time.monotonic()
         # `exec`, so that the number is that of the command, and not that of a shell around it.
@@ -268,7 +268,7 @@ class Page:
             return Result(command, f"exit {status}", output=output)
         number = int(output.split()[-1])
         while time.monotonic() < started + _SECONDS_TO_START:
-            if _answers(port):
+            if is_listened_on(port):
                 self._servers.append((command, number))
                 note = f"on port {port}; stopped after the page"
                 return Result(command, "up", time.monotonic() - started, note)
@@ -285,12 +285,6 @@ def _reason_to_skip(command: Command, given: argparse.Namespace, path: str) -> s
         if called and not shutil.which(tool, path=path):
             reasons.append(f"there is no {tool} here")
     return reasons[0] if reasons else None
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def _prepare(work: Path, *, with_uv: bool) -> tuple[Path, dict[str, str]]:
@@ -350,12 +344,7 @@ def run(given: argparse.Namespace) -> Iterator[Result]:
                 "pip install uv" in each.text for commands in read.values() for each in commands
             )
             clone, variables = _prepare(work, with_uv=not installs_uv)
-            client_id, client_secret = DEMO_CREDENTIALS
-            account = {
-                "TAP_SEQUENCE_CLIENT_ID": client_id,
-                "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
-                "TAP_SEQUENCE_API_URL": api.base_url,
-            }
+            account = own_account(api)
             for page, commands in read.items():
                 entered = [found["name"] for each in commands if (found := PLACEHOLDER.fullmatch(each.text))]
                 more = {} if set(entered) & set(account) else account

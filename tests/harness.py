@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from uv import find_uv_bin
 
 from tap_sequence.output import LineWriter
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
@@ -82,6 +87,39 @@ def environment(**variables: str) -> dict[str, str]:
     return {**inherited, "PYTHONWARNINGS": "error,ignore:unclosed <socket:ResourceWarning", **variables}
 
 
+def environment_of_others(*without: str, **variables: str) -> dict[str, str]:
+    """Return `environment` for programs that are not this project's, in an environment of their own.
+
+    Args:
+        *without: What the names of further variables begin with that could reach them.
+        **variables: What is added.
+    """
+    strangers = ("PYTHONWARNINGS", "VIRTUAL_ENV", *without)
+    inherited = {name: value for name, value in environment().items() if not name.startswith(strangers)}
+    return {**inherited, **variables}
+
+
+def uv(*arguments: str | Path, **variables: str) -> None:
+    """Run uv, with `variables` in the environment."""
+    env = environment_of_others("UV_TOOL", **variables)
+    subprocess.run([find_uv_bin(), *map(str, arguments), "--quiet"], check=True, env=env)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_listened_on(port: int) -> bool:
+    """Whether somebody answers at a port of 127.0.0.1."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def run_process(
     folder: Path,
     config: Mapping[str, Any],
@@ -115,6 +153,12 @@ def command_arguments(
             path.write_text(json.dumps(content), encoding="utf-8")
             arguments += [f"--{name}", str(path)]
     return arguments
+
+
+def utc(text: str) -> datetime:
+    """Return a time; one that names no offset is in UTC."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def parse_lines(text: str) -> list[dict[str, Any]]:
@@ -157,6 +201,12 @@ def run_here(
     )
     tap.sync_all()
     return Run(0, recorder.messages)
+
+
+def discover(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the catalog that the tap discovers."""
+    catalog: dict[str, Any] = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
+    return catalog
 
 
 def catalog_entry(catalog: Mapping[str, Any], stream: str = "activity_logs") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
-from tests.harness import ROOT, environment
+from tests.harness import ROOT, environment_of_others
 
 MELTANO = Path(sys.executable).with_name("meltano")
 
@@ -21,12 +21,9 @@ def meltano(project: Path, *arguments: str, **variables: str) -> subprocess.Comp
 
 def run(command: Sequence[str | Path], project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a project, with nothing in the environment that could reach plugins but `variables`."""
-    inherited = environment().items()
-    env = {
-        name: value for name, value in inherited if not name.startswith(("PYTHONWARNINGS", "TARGET_", "PG"))
-    }
+    env = environment_of_others("TARGET_", "PG", **variables)
     return subprocess.run(
-        command, cwd=project, env=env | variables, capture_output=True, text=True, timeout=200, check=False
+        command, cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
     )
 
 

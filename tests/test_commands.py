@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Command, Page, Result, commands_of, main, sittings
-from tests.harness import ROOT
+from tests.harness import ROOT, free_port
 
 OPTIONS = argparse.Namespace(all=False, timeout=20.0)
 
@@ -99,9 +99,7 @@ def test_what_takes_too_long_or_never_ends_is_told(tmp_path: Path) -> None:
 
 
 def test_a_server_is_up_while_the_page_is_run_and_stopped_after_it(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     ask = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
     server = f"python -m tap_sequence.simulator --logs 1 --port {port}"
     results = _run(tmp_path, server, f'python -c "{ask}"')

@@ -7,10 +7,7 @@ import importlib.util
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 import yaml
@@ -18,13 +15,15 @@ import yaml
 from tap_sequence.simulator.__main__ import _parser as simulator_parser
 from tap_sequence.tap import SequenceTap
 from tests.harness import ROOT
+from tests.pages import Block, blocks, blocks_in, prose
 
 PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+LINKING = [*PAGES, *sorted((ROOT / ".github").rglob("*.*"))]
 
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_IMAGE = re.compile(r"<img[^>]* src=\"([^\"]+)\"")
 _OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 OTHER_OPTIONS = {
@@ -36,30 +35,6 @@ OTHER_OPTIONS = {
     "--state-id-suffix": "meltano run",
 }
 """Options that a page names alone and that are not the tap's, with what they are of."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    page: str
-    number: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}-{self.number}"
-
-
-def blocks(path: Path) -> Iterator[Block]:
-    found = _FENCE.finditer(path.read_text(encoding="utf-8"))
-    for number, (_, language, text) in enumerate((block.groups() for block in found), 1):
-        yield Block(str(path.relative_to(ROOT)), number, language, dedent(text))
-
-
-def prose(path: Path) -> str:
-    """Return a page without its fenced blocks."""
-    return _FENCE.sub("", path.read_text(encoding="utf-8"))
 
 
 def anchors(path: Path) -> set[str]:
@@ -93,9 +68,10 @@ def parser_options(parser: argparse.ArgumentParser) -> set[str]:
     return set(parser._option_string_actions)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for link in _LINK.findall(_CODE.sub("", prose(page))):
+    text = _CODE.sub("", prose(page))
+    for link in (*_LINK.findall(text), *_IMAGE.findall(text)):
         if "://" in link:
             assert link.startswith("https://"), link
             continue
@@ -138,7 +114,7 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_option_exists(page: Path) -> None:
-    shell = [line for block in blocks(page) if block.language == "shell" for line in block.text.splitlines()]
+    shell = [line for block in blocks(page, "shell") for line in block.text.splitlines()]
     code = _CODE.findall(prose(page))
     simulator_options = parser_options(simulator_parser())
     for command in (part for line in [*shell, *code] for part in re.split(r"[|;]|&&|#|>", line)):
@@ -175,7 +151,7 @@ def test_the_checks_notice_what_is_wrong(tmp_path: Path) -> None:
         "# A `title`: of *two* (things)\n\n## Same\n\n## Same\n\n- in a list\n\n  ```json\n  {}\n  ```\n\n```text\n# no heading\n```\n"
     )
     assert anchors(page) == {"a-title-of-two-things", "same", "same-1"}
-    found = [(language, dedent(text)) for _, language, text in _FENCE.findall(page.read_text())]
+    found = [(block.language, block.text) for block in blocks_in(page.read_text())]
     assert found == [("json", "{}\n"), ("text", "# no heading\n")]
     assert "--no-such" not in tap_options()
     assert {"--config", "--state", "--catalog", "--discover", "--test", "--about"} <= tap_options()

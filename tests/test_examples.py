@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +21,8 @@ from uv import find_uv_bin
 
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
 from tap_sequence.timestamps import parse_timestamp
-from tests.harness import ROOT, config_for, environment
+from tests.harness import ROOT, config_for, environment_of_others, free_port, is_listened_on, uv
+from tests.pages import blocks_in
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -35,15 +34,8 @@ REFUSED = 75
 
 def _clean_environment(**variables: str) -> dict[str, str]:
     """Return this process's environment without what could reach an example, or was made for the tests."""
-    strangers = ("AIRFLOW", "DAGSTER", "SEQUENCE", "TARGET", "UV_TOOL", "VIRTUAL_ENV", "PYTHONWARNINGS")
-    inherited = {name: value for name, value in environment().items() if not name.startswith(strangers)}
-    return {**inherited, **variables}
-
-
-def _uv(*arguments: str | Path, **variables: str) -> None:
-    subprocess.run(
-        [find_uv_bin(), *map(str, arguments), "--quiet"], check=True, env=_clean_environment(**variables)
-    )
+    strangers = ("AIRFLOW", "DAGSTER", "SEQUENCE", "TARGET", "UV_TOOL")
+    return environment_of_others(*strangers, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     variables = {"UV_TOOL_DIR": str(home / "tools"), "UV_TOOL_BIN_DIR": str(home / ".local" / "bin")}
     for package in (str(ROOT), "target-jsonl==0.1.4"):
-        _uv("tool", "install", "--python", sys.executable, package, **variables)
+        uv("tool", "install", "--python", sys.executable, package, **variables)
     return home
 
 
@@ -337,8 +329,8 @@ def engine(request: pytest.FixtureRequest, home: Path, tmp_path_factory: pytest.
     """Install an engine as its folder's requirements say; its taps note when they begin and end."""
     name = request.param
     folder = tmp_path_factory.mktemp(name)
-    _uv("venv", "--python", sys.executable, folder / "venv")
-    _uv("pip", "install", "--python", folder / "venv", "-r", EXAMPLES / name / "requirements.txt")
+    uv("venv", "--python", sys.executable, folder / "venv")
+    uv("pip", "install", "--python", folder / "venv", "-r", EXAMPLES / name / "requirements.txt")
 
     scripts = folder / "home" / ".local" / "bin"
     scripts.mkdir(parents=True)
@@ -486,21 +478,9 @@ def test_airflow_loads_three_accounts_and_one_that_fails_keeps_no_other(
     assert list(_load_three_accounts(engine, accounts, run)) == [1, 1]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_listened_on(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.mark.parametrize("engine", ["airflow"], indirect=True)
 def test_airflows_scheduler_loads_two_accounts_at_a_time(engine: Engine, accounts: list[Account]) -> None:
-    port = _free_port()
+    port = free_port()
     engine.variables |= {
         **_airflow_variables(accounts, engine.folder / "scheduler-home"),
         **_airflow_connections(accounts),
@@ -520,7 +500,7 @@ def test_airflows_scheduler_loads_two_accounts_at_a_time(engine: Engine, account
     states = [account.folder / "state.json" for account in accounts]
     with engine.serve("airflow", "api-server"):
         # Tasks report to it.
-        _wait_until(lambda: _is_listened_on(port), 120)
+        _wait_until(lambda: is_listened_on(port), 120)
         # The DAG is not paused, so that the hour that has begun is due.
         with (
             engine.serve("airflow", "dag-processor"),
@@ -540,10 +520,7 @@ def _commands(page: str, heading: str) -> str:
     """Return the shell commands of one section of a page."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     _, _, section = text.partition(f"\n## {heading}\n")
-    blocks = re.findall(
-        r"^```shell\n(.*?)^```", section.partition("\n## ")[0], flags=re.DOTALL | re.MULTILINE
-    )
-    return "".join(blocks)
+    return "".join(block.text for block in blocks_in(section.partition("\n## ")[0], page, "shell"))
 
 
 @dataclass
@@ -592,9 +569,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def _uv_variables() -> dict[str, str]:
-    uv = find_uv_bin()
-    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    return {"PATH": f"{Path(uv).parent}:{os.environ['PATH']}", "UV_CACHE_DIR": cache}
+    program = find_uv_bin()
+    cache = subprocess.run(
+        [program, "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {"PATH": f"{Path(program).parent}:{os.environ['PATH']}", "UV_CACHE_DIR": cache}
 
 
 @pytest.mark.timeout(1200)

@@ -14,9 +14,9 @@ import yaml
 from uv import find_uv_bin
 
 from tap_sequence.simulator import SimulatedApi, Simulator
-from tests.harness import ROOT, environment
+from tests.harness import ROOT, environment_of_others
 from tests.meltano_project import copy_project, own_account
-from tests.test_docs import blocks
+from tests.pages import blocks
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -33,11 +33,7 @@ def follow(project: Path, commands: str) -> str:
     stub.parent.mkdir(exist_ok=True)
     stub.write_text("#!/bin/sh\n", encoding="utf-8")
     stub.chmod(0o755)
-    env = {
-        name: value
-        for name, value in environment().items()
-        if name not in {"PYTHONWARNINGS", "VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}
-    }
+    env = environment_of_others("UV_PROJECT_ENVIRONMENT")
     env["PATH"] = f"{stub.parent}:{Path(find_uv_bin()).parent}:{env['PATH']}"
     env["UV_PYTHON"] = sys.executable
     done = subprocess.run(
@@ -55,10 +51,8 @@ def follow(project: Path, commands: str) -> str:
 
 
 def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
-    install, test, load, count, doubles, production = (
-        block.text for block in blocks(PAGE) if block.language == "shell"
-    )
-    (example,) = (block.text for block in blocks(PAGE) if block.language == "text")
+    install, test, load, count, doubles, production = (block.text for block in blocks(PAGE, "shell"))
+    (example,) = (block.text for block in blocks(PAGE, "text"))
     project = copy_project(tmp_path, "tap-sequence", "target-jsonl")
     (project / ".env.example").write_bytes((ROOT / ".env.example").read_bytes())
     for environment_name in ("dev", "prod"):
@@ -112,7 +106,7 @@ def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
 def turn_items_on(meltano_yml: Path) -> None:
     """Select what docs/schema.md says."""
     content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
-    (block,) = (block.text for block in blocks(SCHEMA_PAGE) if block.language == "yaml")
+    (block,) = (block.text for block in blocks(SCHEMA_PAGE, "yaml"))
     (said,) = yaml.safe_load(block)["plugins"]["extractors"]
     (extractor,) = (each for each in content["plugins"]["extractors"] if each["name"] == said["name"])
     assert set(extractor["select"]) < set(said["select"])

@@ -24,6 +24,7 @@ from tests.harness import (
     Run,
     catalog_entry,
     config_for,
+    discover,
     run_here,
     run_process,
     select,
@@ -56,7 +57,7 @@ def expected_rows(logs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def catalog_of(config: Mapping[str, Any], *selected: str, **metadata: Any) -> dict[str, Any]:
-    catalog: dict[str, Any] = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
+    catalog = discover(config)
     for name in STREAMS:
         select(catalog, streams=[name], **metadata, selected=name in selected)
     return catalog

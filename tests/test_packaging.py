@@ -10,24 +10,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from uv import find_uv_bin
 
-from tests.harness import ROOT, environment
+from tests.harness import ROOT, environment, uv
 
 SCHEMAS = list((ROOT / "schemas").iterdir())
-
-
-def _uv(*arguments: str | Path) -> None:
-    env = {
-        name: value for name, value in environment().items() if name not in {"PYTHONWARNINGS", "VIRTUAL_ENV"}
-    }
-    subprocess.run([find_uv_bin(), *map(str, arguments), "--quiet"], check=True, env=env)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("dist")
-    _uv("build", "--out-dir", folder, ROOT)
+    uv("build", "--out-dir", folder, ROOT)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return {"wheel": wheel, "sdist": sdist}
 
@@ -35,8 +27,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_an_installed_package_finds_its_schema(built: dict[str, Path], kind: str, tmp_path: Path) -> None:
     scripts = tmp_path / "venv" / "bin"
-    _uv("venv", "--python", sys.executable, scripts.parent)
-    _uv("pip", "install", "--python", scripts / "python", built[kind])
+    uv("venv", "--python", sys.executable, scripts.parent)
+    uv("pip", "install", "--python", scripts / "python", built[kind])
     tap = [str(scripts / "tap-sequence"), "--discover"]
     done = subprocess.run(tap, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True)
     streams = json.loads(done.stdout)["streams"]

@@ -24,6 +24,7 @@ from tests.harness import (
     catalog_entry,
     command_arguments,
     config_for,
+    discover,
     environment,
     parse_lines,
     run_here,
@@ -288,7 +289,7 @@ def test_a_catalog_that_selects_the_address_does_not_bring_it_back(
     tmp_path: Path,
 ) -> None:
     simulator = simulate(120)
-    catalog = select(json.loads(SequenceTap(config=config_for(simulator)).catalog_json_text))
+    catalog = select(discover(config_for(simulator)))
     stream = catalog_entry(catalog)
     breadcrumb = ["properties", ACTOR[0], "items", "properties", ACTOR[1], "properties", "email"]
     stream["metadata"].append(
@@ -314,7 +315,7 @@ def test_a_catalog_from_a_run_that_dropped_addresses_does_not_hide_that_they_com
 ) -> None:
     simulator = simulate(120)
     config = config_for(simulator)
-    catalog = json.loads(SequenceTap(config={**config, "actor_email": "drop"}).catalog_json_text)
+    catalog = discover({**config, "actor_email": "drop"})
     assert "email" not in actor_fields(catalog_entry(catalog)["schema"])
     run = run_here(config, catalog=select(catalog))
     assert [actors(record) for record in run.records] == [actors(log) for log in simulator.store.logs()]
@@ -325,7 +326,7 @@ def test_a_catalog_is_otherwise_taken_as_it_is_and_not_changed_in_its_owners_han
     simulate: Simulate,
 ) -> None:
     config = config_for(simulate(10), actor_email="drop")
-    catalog = select(json.loads(SequenceTap(config=config).catalog_json_text), [["properties", "traceId"]])
+    catalog = select(discover(config), [["properties", "traceId"]])
     catalog_entry(catalog)["schema"]["properties"]["origin"]["maxLength"] = 99
     plain = SequenceTap(config={**config, "actor_email": "keep"}, catalog=catalog).input_catalog
     assert plain is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import re
@@ -17,12 +16,12 @@ import pytest
 from tap_sequence.progress import Bar, Display, Lines, Progress, Tally, display_for, duration
 from tap_sequence.simulator import Simulator
 from tap_sequence.simulator.faults import Fault
-from tap_sequence.tap import SequenceTap
 from tests.harness import (
     STREAMS,
     TAP,
     command_arguments,
     config_for,
+    discover,
     environment,
     parse_lines,
     run_process,
@@ -251,8 +250,7 @@ def test_a_run_ends_with_one_line_that_says_what_it_was(simulate: Simulate, tmp_
 def test_retries_and_refusals_are_counted_and_items_named(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(300, faults=[Fault.parse("1=429"), Fault.parse("3=500")])
     config = config_for(simulator, max_in_flight_requests=1)
-    catalog = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
-    select(catalog, streams=STREAMS)
+    catalog = select(discover(config), streams=STREAMS)
     run = run_process(tmp_path, config, catalog=catalog)
     items = sum(len(log["activityLogItems"]) for log in simulator.store.logs())
     assert summary_of(run.stderr).endswith(

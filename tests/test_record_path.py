@@ -14,7 +14,7 @@ from singer_sdk.exceptions import AbortedSyncPausedException
 from tap_sequence import streams
 from tap_sequence.simulator import Simulator
 from tap_sequence.tap import SequenceTap
-from tests.harness import Recorder, config_for, select
+from tests.harness import Recorder, config_for, discover, select
 
 Simulate = Callable[..., Simulator]
 
@@ -26,11 +26,6 @@ def written(config: dict[str, Any], catalog: dict[str, Any] | None = None) -> Re
     recorder = Recorder()
     SequenceTap(config=config, catalog=catalog, message_writer=recorder).sync_all()
     return recorder
-
-
-def discover(config: dict[str, Any]) -> dict[str, Any]:
-    catalog: dict[str, Any] = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
-    return catalog
 
 
 def record_lines(recorder: Recorder) -> list[bytes]:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tap_sequence import streams
 from tap_sequence.simulator import Simulator
 from tap_sequence.tap import SequenceTap
-from tests.harness import config_for, run_here, select
+from tests.harness import config_for, discover, run_here, select
 
 Simulate = Callable[..., Simulator]
-
-
-def discover(config: dict[str, Any]) -> dict[str, Any]:
-    catalog: dict[str, Any] = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
-    return catalog
 
 
 def test_full_table_by_catalog_reads_the_whole_log_in_each_run_and_tells_the_loads_apart(

@@ -17,12 +17,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
-from uv import find_uv_bin
 
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
 from tap_sequence.simulator.store import Timeline
-from tap_sequence.tap import SequenceTap
-from tests.harness import ROOT, STREAMS, config_for, environment, run_here, select
+from tests.duckdb_file import ask_duckdb
+from tests.harness import (
+    ROOT,
+    STREAMS,
+    config_for,
+    discover,
+    environment_of_others,
+    run_here,
+    select,
+    utc,
+    uv,
+)
+from tests.pages import blocks_in
 from tests.postgres import run_postgres
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -46,20 +56,6 @@ POSTGRES_SCHEMA = LOADERS["target-postgres"]["config"]["default_target_schema"].
 )
 ENGINES = ("PostgreSQL", "DuckDB")
 
-# Takes a file and a query; prints a JSON object for each row.
-ASK_DUCKDB = """
-import datetime, decimal, json, sys
-import duckdb
-
-def plain(value):
-    return value.isoformat() if isinstance(value, datetime.datetime) else float(value)
-
-found = duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2])
-names = [column[0] for column in found.description]
-for row in found.fetchall():
-    print(json.dumps(dict(zip(names, row)), default=plain))
-"""
-
 
 # The page
 
@@ -68,10 +64,10 @@ def queries() -> Iterator[tuple[str, str, str]]:
     """Yield each query of the page with the heading that it stands under, once for each engine that it is for."""
     for section in PAGE.split("\n## ")[1:]:
         heading = section.splitlines()[0]
-        for block in re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
-            engines = [engine for engine in ENGINES if block.startswith(f"-- {engine}\n")] or list(ENGINES)
+        for query in (block.text for block in blocks_in(section, language="sql")):
+            engines = [engine for engine in ENGINES if query.startswith(f"-- {engine}\n")] or list(ENGINES)
             for engine in engines:
-                yield heading, engine, block
+                yield heading, engine, query
 
 
 QUERIES = list(queries())
@@ -80,34 +76,24 @@ QUERIES = list(queries())
 # The databases
 
 
-def _uv(*arguments: str | Path) -> None:
-    env = {
-        name: value for name, value in environment().items() if name not in {"PYTHONWARNINGS", "VIRTUAL_ENV"}
-    }
-    subprocess.run([find_uv_bin(), *map(str, arguments), "--quiet"], check=True, env=env)
-
-
 def load(
     scripts: Path, target: str, config: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]
 ) -> None:
     """Install a target into a new environment and let it load messages."""
-    _uv("venv", "--python", sys.executable, scripts.parent)
-    _uv("pip", "install", "--python", scripts / "python", *LOADERS[target]["pip_url"].split())
+    uv("venv", "--python", sys.executable, scripts.parent)
+    uv("pip", "install", "--python", scripts / "python", *LOADERS[target]["pip_url"].split())
     config_file = scripts.parent / "config.json"
     config_file.write_text(json.dumps(config), encoding="utf-8")
-    env = {
-        name: value
-        for name, value in environment(**LOADERS[target].get("env", {})).items()
-        if name != "PYTHONWARNINGS"
-    }
-    lines = "".join(json.dumps(message) + "\n" for message in messages)
-    _run(scripts / target, "--config", config_file, input=lines, env=env)
-
-
-def _run(*command: str | Path, **options: Any) -> str:
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=200, check=False, **options)
+    done = subprocess.run(
+        [scripts / target, "--config", config_file],
+        input="".join(json.dumps(message) + "\n" for message in messages),
+        env=environment_of_others(**LOADERS[target].get("env", {})),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +104,7 @@ def messages() -> list[dict[str, Any]]:
     api.store.grow(LOGS)
     with Simulator(api) as simulator:
         config = config_for(simulator)
-        catalog = json.loads(SequenceTap(config=dict(config)).catalog_json_text)
-        return run_here(config, catalog=select(catalog, streams=STREAMS)).messages
+        return run_here(config, catalog=select(discover(config), streams=STREAMS)).messages
 
 
 @pytest.fixture(scope="module")
@@ -140,21 +125,17 @@ def ask_postgres(messages: list[dict[str, Any]], tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def ask_duckdb(messages: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Ask:
+def ask_duckdb_file(messages: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Ask:
     folder = tmp_path_factory.mktemp("duckdb")
     scripts, file = folder / "venv" / "bin", folder / "sequence.duckdb"
     load(scripts, "target-duckdb", {"path": str(file), "default_target_schema": "main"}, messages)
 
-    def ask(query: str) -> list[Row]:
-        lines = _run(scripts / "python", "-c", ASK_DUCKDB, file, query).splitlines()
-        return [json.loads(line) for line in lines]
-
-    return ask
+    return lambda query: ask_duckdb(scripts / "python", file, query)
 
 
 @pytest.fixture(scope="module")
-def ask(ask_postgres: Ask, ask_duckdb: Ask) -> dict[str, Ask]:
-    asks = {"PostgreSQL": ask_postgres, "DuckDB": ask_duckdb}
+def ask(ask_postgres: Ask, ask_duckdb_file: Ask) -> dict[str, Ask]:
+    asks = {"PostgreSQL": ask_postgres, "DuckDB": ask_duckdb_file}
     return {
         engine: lambda query, ask=ask: [_plain(row) for row in ask(query)]  # type: ignore[misc]
         for engine, ask in asks.items()
@@ -171,14 +152,8 @@ def _plain_value(value: Any) -> Any:
         case Decimal() | float():
             return round(float(value), 6)
         case str() if re.match(r"\d{4}-\d\d-\d\dT\d\d:", value):
-            return _time(value)
+            return utc(value)
     return value
-
-
-def _time(text: str) -> datetime:
-    """Parse a time; one that names no offset is UTC."""
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 # What the queries are to find, computed from the logs
@@ -193,11 +168,11 @@ class Facts:
         self.items = [_timed(each["record"]) for each in records if each["stream"] == "activity_log_items"]
 
     def between(self, start: str, end: str = "2999-01-01") -> list[Row]:
-        return [item for item in self.items if _time(start) <= item["createdAt"] < _time(end)]
+        return [item for item in self.items if utc(start) <= item["createdAt"] < utc(end)]
 
 
 def _timed(record: Row) -> Row:
-    return {**record, "createdAt": _time(record["createdAt"])}
+    return {**record, "createdAt": utc(record["createdAt"])}
 
 
 def _pick(items: Iterable[Row], *columns: str) -> list[Row]:
@@ -332,7 +307,7 @@ def new_actors(facts: Facts) -> list[Row]:
         for (kind, entity), items in _groups(
             known, lambda item: (item["actorEntityType"], item["actorEntityId"])
         ).items()
-        if items[0]["createdAt"] >= _time("2026-03-01")
+        if items[0]["createdAt"] >= utc("2026-03-01")
     ]
 
 
@@ -346,7 +321,7 @@ def new_deeds(facts: Facts) -> list[Row]:
             "since_then": len(items),
         }
         for items in _groups(known, lambda item: tuple(item[column] for column in columns)).values()
-        if items[0]["createdAt"] >= _time("2026-03-25")
+        if items[0]["createdAt"] >= utc("2026-03-25")
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,7 @@ from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_sequence.simulator import Simulator
 from tap_sequence.tap import SequenceTap
-from tests.harness import STREAMS, config_for, select
+from tests.harness import STREAMS, config_for, discover, select
 
 _SIMULATOR = Simulator()
 _SIMULATOR.store.grow(400)
@@ -23,13 +22,11 @@ def _running_simulator() -> Iterator[None]:
 
 
 _CONFIG = config_for(_SIMULATOR)
-_CATALOG = json.loads(SequenceTap(config=dict(_CONFIG)).catalog_json_text)
-
 _Suite = get_tap_test_class(
     SequenceTap,
     config=_CONFIG,
     suite_config=SuiteConfig(max_records_limit=250),
-    catalog=select(_CATALOG, streams=STREAMS),
+    catalog=select(discover(_CONFIG), streams=STREAMS),
 )
 
 

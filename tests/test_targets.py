@@ -6,12 +6,11 @@ import csv
 import json
 import os
 import re
-import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +21,10 @@ from tap_sequence.schema import SCHEMAS
 from tap_sequence.simulator import SimulatedApi, Simulator
 from tests.commands import PLACEHOLDER, commands_of
 from tests.conftest import count
-from tests.harness import ROOT
+from tests.duckdb_file import ask_duckdb
+from tests.harness import ROOT, utc
 from tests.meltano_project import copy_project, meltano, own_account, run
+from tests.pages import blocks_in
 from tests.postgres import Postgres, run_postgres
 from tests.test_items import expected_rows
 
@@ -42,15 +43,6 @@ ODD_ITEMS = (
 )
 ODD_TEXT = " padded\t, \"quoted\" and 'so' \\ in\r\ntwo lines"
 
-# Run with the Python and the DuckDB that the target has; prints a row of JSON for each that is found.
-QUERY_DUCKDB = """
-import duckdb, json, sys
-found = duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2])
-names = [column[0] for column in found.description]
-for row in found.fetchall():
-    print(json.dumps(dict(zip(names, row)), default=str))
-"""
-
 
 def _exactly(text: str) -> Any:
     """Parse JSON with every digit of its numbers."""
@@ -60,12 +52,6 @@ def _exactly(text: str) -> Any:
 def _rounded(value: Any) -> Any:
     """Return JSON whose numbers with a fraction went through floats."""
     return json.loads(json.dumps(value, default=float))
-
-
-def _time(text: str) -> datetime:
-    """Return a time in UTC, which a text without an offset is taken to be in."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 @dataclass(frozen=True)
@@ -132,7 +118,7 @@ class Target(ABC):
 
     def expected(self, row: Row, columns: dict[str, str]) -> Row:
         """Return the row that is to be found, with a value in each column."""
-        return {name: _time(row[name]) if kind == "time" else row.get(name) for name, kind in columns.items()}
+        return {name: utc(row[name]) if kind == "time" else row.get(name) for name, kind in columns.items()}
 
 
 class JsonLines(Target):
@@ -175,7 +161,7 @@ class Csv(Target):
         for row in rows:
             for name, kind in COLUMNS[stream].items():
                 if kind == "time":
-                    row[name] = _time(row[name])
+                    row[name] = utc(row[name])
                 elif kind in {"objects", "json"}:
                     row[name] = _exactly(row[name]) if row[name] else None
         return rows
@@ -195,21 +181,8 @@ class DuckDb(Target):
 
     def _query(self, query: str) -> list[Row]:
         """Run SQL with the DuckDB that the target has."""
-        done = subprocess.run(
-            [
-                self.project / ".meltano" / "loaders" / self.name / "venv" / "bin" / "python",
-                "-c",
-                QUERY_DUCKDB,
-                self.output / "sequence.duckdb",
-                query,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        python = self.project / ".meltano" / "loaders" / self.name / "venv" / "bin" / "python"
+        return ask_duckdb(python, self.output / "sequence.duckdb", query)
 
     def column(self, name: str) -> str:
         return name.lower()
@@ -225,7 +198,7 @@ class DuckDb(Target):
         for row in found:
             for name, kind in columns.items():
                 if kind == "time":
-                    row[name] = _time(row[name])
+                    row[name] = utc(row[name])
                 elif kind in {"objects", "json"} and row[name] is not None:
                     row[name] = json.loads(row[name])
         return found
@@ -266,7 +239,7 @@ class PostgreSql(Target):
         for row in found:
             for name, kind in columns.items():
                 if kind == "time":
-                    row[name] = _time(row[name])
+                    row[name] = utc(row[name])
         return found
 
 
@@ -425,6 +398,8 @@ def test_every_command_and_query_of_the_page_on_targets_works_as_it_stands_there
             row.values() for row in postgres.rows(f"SELECT count(*) FROM sequence_{folder}.activity_logs")
         ]
         assert loaded > 1000
-    (query,) = re.findall(r"^```sql\n(.*?);\n```", page, re.MULTILINE | re.DOTALL)
+    (block,) = blocks_in(page, language="sql")
+    query, _, rest = block.text.partition(";")
+    assert rest == "\n"
     assert [list(row) for row in postgres.rows(query)] == [["createdAt", "verb", "summary", "actor"]] * 10
     count("docs/targets.md: commands run", len(commands))
