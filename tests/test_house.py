@@ -133,15 +133,6 @@ def test_the_hooks_before_a_commit_run_what_is_installed_and_nothing_else() -> N
     assert {"ruff-format", "ruff-check", "mypy"} <= set(hooks)
 
 
-def test_every_kept_file_that_a_page_names_is_there() -> None:
-    for page in PUBLISHED:
-        text = page.read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|<img[^>]* src=\"([^\"]+)\"", text):
-            link = next(filter(None, target))
-            if not link.startswith(("http:", "https:", "mailto:")):
-                assert (page.parent / link).exists(), f"{page.name}: {link}"
-
-
 def test_each_picture_is_shown_with_words_for_who_cannot_see_it_and_loads_nothing() -> None:
     shown: set[str] = set()
     for page in PUBLISHED:
