@@ -7,18 +7,12 @@ DuckDB to the query above it, over the records of the demo account. The pictures
 from __future__ import annotations
 
 import argparse
-import errno
-import fcntl
 import json
 import os
-import pty
-import shlex
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -30,13 +24,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Options, SimulatedApi, Simulator, UnknownCursor
+from tests.harness import TAP, environment
+from tests.terminal import COLUMNS, screens
 
 FOLDER = Path(__file__).parent / "pictures"
-COLUMNS, LINES = 100, 40
-TAP = [sys.executable, "-m", "tap_sequence"]
-
-# Long log lines would fill the picture.
-_QUIET = {"TAP_SEQUENCE_LOGLEVEL": "warning"}
 
 LOGS = 40_000
 LATENCY = (0.15, 0.25)
@@ -86,50 +77,6 @@ SVG = """\
 """
 
 
-def screens(command: Sequence[str], folder: Path, output: Path) -> Iterator[pyte.Screen]:
-    """Run a command with standard error on a terminal; give the terminal's screen after each change.
-
-    Args:
-        command: What to run.
-        folder: Where to run it.
-        output: Where its standard output goes.
-    """
-    screen = pyte.Screen(COLUMNS, LINES)
-    stream = pyte.ByteStream(screen)
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TAP_")}
-    with output.open("wb") as written:
-        process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=written,
-            stderr=theirs,
-            cwd=folder,
-            env={**inherited, **_QUIET, "TERM": "xterm"},
-        )
-    os.close(theirs)
-    try:
-        while shown := _read(ours):
-            stream.feed(shown)
-            yield screen
-    finally:
-        os.close(ours)
-        process.wait()
-    if process.returncode != 0:
-        sys.exit(f"{shlex.join(command)} ended with {process.returncode}")
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError as error:
-        # What Linux says in place of an end, once nobody has the other side open.
-        if error.errno == errno.EIO:
-            return b""
-        raise
-
-
 def lines_of(screen: pyte.Screen) -> list[Text]:
     """Return what a terminal's screen shows, without the empty lines at its end."""
     lines = []
@@ -176,15 +123,17 @@ def draw_progress(command: Sequence[str] = TAP) -> Path:
     api.store.grow(LOGS)
     with tempfile.TemporaryDirectory() as name, Simulator(api) as simulator:
         folder = Path(name)
-        config: Mapping[str, object] = {
+        config = {
             "api_url": simulator.base_url,
             "client_id": client_id,
             "client_secret": client_secret,
         }
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         output = folder / "logs.jsonl"
+        # Long log lines would fill the picture.
+        env = environment(TAP_SEQUENCE_LOGLEVEL="warning", TERM="xterm")
         shown: list[Text] = []
-        for screen in screens([*command, "--config", "config.json"], folder, output):
+        for screen in screens([*command, "--config", "config.json"], stdout=output, env=env, cwd=folder):
             lines = lines_of(screen)
             # Only what shows how far it is, and not after the point that the picture is to show.
             if lines and "%" in lines[-1].plain and _lines_in(output) <= SHARE * LOGS:

@@ -26,10 +26,14 @@ class Frame:
     lines: Sequence[str]
 
 
-def watch(
-    command: Sequence[str], *, stdout: Path, env: Mapping[str, str], every_seconds: float = 0.2
-) -> Iterator[Frame]:
-    """Run a program with its standard error on a terminal; yield frames while it runs, and one at the end.
+def screens(
+    command: Sequence[str],
+    *,
+    stdout: Path,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> Iterator[pyte.Screen]:
+    """Run a program with its standard error on a terminal; yield the screen at the start and after each change.
 
     Its exit status has to be 0.
     """
@@ -37,21 +41,36 @@ def watch(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     screen = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(screen)
-    began_at = shown_at = time.monotonic()
-
-    def frame() -> Frame:
-        return Frame(time.monotonic() - began_at, [line.rstrip() for line in screen.display])
-
-    with stdout.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=theirs, env=env) as run:
+    with (
+        stdout.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=theirs, env=env, cwd=cwd) as run,
+    ):
         os.close(theirs)
+        yield screen
         while received := _read(ours):
             stream.feed(received)
-            if time.monotonic() - shown_at >= every_seconds:
-                shown_at = time.monotonic()
-                yield frame()
+            yield screen
         os.close(ours)
         assert run.wait() == 0, "\n".join(screen.display)
-    yield frame()
+
+
+def watch(
+    command: Sequence[str], *, stdout: Path, env: Mapping[str, str], every_seconds: float = 0.2
+) -> Iterator[Frame]:
+    """Run a program with its standard error on a terminal; yield frames while it runs, and one at the end.
+
+    Its exit status has to be 0.
+    """
+    began_at = shown_at = time.monotonic()
+
+    def frame(screen: pyte.Screen) -> Frame:
+        return Frame(time.monotonic() - began_at, [line.rstrip() for line in screen.display])
+
+    for screen in screens(command, stdout=stdout, env=env):
+        if time.monotonic() - shown_at >= every_seconds:
+            shown_at = time.monotonic()
+            yield frame(screen)
+    yield frame(screen)
 
 
 def _read(descriptor: int) -> bytes:
