@@ -135,11 +135,11 @@ def ask_duckdb_file(messages: list[dict[str, Any]], tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def ask(ask_postgres: Ask, ask_duckdb_file: Ask) -> dict[str, Ask]:
-    asks = {"PostgreSQL": ask_postgres, "DuckDB": ask_duckdb_file}
-    return {
-        engine: lambda query, ask=ask: [_plain(row) for row in ask(query)]  # type: ignore[misc]
-        for engine, ask in asks.items()
-    }
+    return {"PostgreSQL": _plainly(ask_postgres), "DuckDB": _plainly(ask_duckdb_file)}
+
+
+def _plainly(ask: Ask) -> Ask:
+    return lambda query: [_plain(row) for row in ask(query)]
 
 
 def _plain(row: Mapping[str, Any]) -> Row:
