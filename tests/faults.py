@@ -74,8 +74,10 @@ class Host:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.simulator = Simulator(account)
-        self.address = ("127.0.0.1", int(self.simulator.base_url.rpartition(":")[2].partition("/")[0]))
+        # Bound all the time, so that the port is nobody else's while nobody listens there.
+        self._reserved = _bound(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._reserved.getsockname()
+        self.simulator = Simulator(account, port=self.address[1])
         self._in_its_place = ExitStack()
         self._is_up = False
         self._lock = threading.Lock()
@@ -89,6 +91,7 @@ class Host:
         if self._is_up:
             self.simulator.stop()
         self._in_its_place.close()
+        self._reserved.close()
 
     def await_outage(self, outage: Outage) -> None:
         """Take it down at the request that the outage names."""
@@ -98,14 +101,11 @@ class Host:
             self.account.on_request = lambda number: self.take_down(outage) if number == outage.at else None
 
     def take_down(self, outage: Outage) -> None:
-        """Hang up and answer no more; keep the port, so that nobody else is found there."""
+        """Hang up and answer no more."""
         self.simulator.stop()
         self._is_up = False
-        place = self._in_its_place.enter_context(socket.socket())
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        place.bind(self.address)
         if outage.kind == "silent":
-            place.listen(0)
+            self._in_its_place.enter_context(_bound(self.address)).listen(0)
             # The queue of those who wait is full then: who comes after them gets no answer at all.
             for _ in range(3):
                 waiting = self._in_its_place.enter_context(socket.socket())
@@ -124,6 +124,14 @@ class Host:
                 self.simulator = Simulator(self.account, port=self.address[1])
                 self.simulator.start()
                 self._is_up = True
+
+
+def _bound(address: tuple[str, int]) -> socket.socket:
+    """Return a socket that does not listen, and shares its address with one that does."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(address)
+    return bound
 
 
 @dataclass
