@@ -202,8 +202,9 @@ class Transport:
             seconds = self._monotonic() - started
             answered_at = parse_http_date(response.headers.get("Date", ""))
             if answered_at is not None:
-                # Date is cut to the second and written after the request arrived: this errs to the safe side.
-                sent_at = answered_at - seconds
+                # Either clock may be ahead, and a time too late would let a log that is still to come be passed over. Date is
+                # cut to the second and written after the request arrived: this errs to the safe side, too.
+                sent_at = min(sent_at, answered_at - seconds)
             body, is_too_large = _read_body(response, take)
         asked_at = math.floor(sent_at * MICROSECONDS)
         return Answer(response.status_code, response.headers, body, is_too_large, response.url, asked_at)
