@@ -105,6 +105,8 @@ class ActivityLogStream(LogFedStream):
                 # All that was written is described, so that the next run need not write it again.
                 self._write_state_message()
                 raise
+            for stream in fed:
+                stream.activate_version()
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
         tap.stop_signals.check()
