@@ -213,7 +213,7 @@ def test_a_tap_that_fails_keeps_the_state_of_what_was_loaded(runner: Callable[..
 
 
 STATE = {"bookmarks": {"activity_logs": {"query": '} " { \\', "recent_ids": ["a", "b"], "cursor": None}}}
-OLDER = {"bookmarks": {}}
+OLDER: dict[str, Any] = {"bookmarks": {}}
 
 
 @pytest.mark.parametrize(
