@@ -54,7 +54,9 @@ NO_MESSAGES = (
     ),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
     # How far a run is, and what it was.
-    "… emitted, … skipped",
+    *("… emitted, … skipped", "… skipped as invalid"),
+    *("logs that differ from the documentation", "not in the schema", "not a text", "not a list"),
+    *("not an object", "NUL or half", "NaN or infinite", "nested too deeply or too long"),
     # The SDK's words, and those for who changes a schema.
     *("An unhandled error occurred", "…: no type for …"),
 )
