@@ -1,0 +1,1 @@
+"""What belongs to the process rather than to Sequence or Singer."""
