@@ -1,7 +1,7 @@
 """Keeps secrets and people's addresses out of what is written for people to read.
 
 Text from outside goes through `excerpt` before it becomes part of a message. Behind that stand the log records, all of
-which tap_sequence/runtime/log_records.py cleans: whatever slipped in is taken out there.
+which tap_sequence/runtime cleans: whatever slipped in is taken out there.
 """
 
 from __future__ import annotations

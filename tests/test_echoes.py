@@ -8,8 +8,6 @@ import logging
 import logging.handlers
 import pickle
 import re
-import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +31,7 @@ from tap_sequence.transport import Answer
 from tests.conftest import count
 from tests.echoes import LETTERS_OF_IDS, PLACES, Reply, echo, secret
 from tests.harness import run_process
+from tests.raw_server import answering, response
 
 SEED = 20261126
 SHORTEST = 4
@@ -173,37 +172,16 @@ def test_no_four_characters_of_a_secret_are_shown_in_20_000_more(seed: int) -> N
     try_echoes(5_000, SEED + 1 + seed)
 
 
-@contextmanager
-def serving(reply: Reply) -> Iterator[str]:
-    """Answer everything with the same, over HTTP."""
-    head = f"HTTP/1.1 {reply.status} X\r\nContent-Length: {len(reply.body)}\r\nConnection: close\r\n"
-    lines = [f"{name}: {value}".replace("\r", "").replace("\n", " ") for name, value in reply.headers.items()]
-    data = (head + "\r\n".join(lines) + "\r\n\r\n").encode() + reply.body
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            while self.rfile.readline().strip():
-                pass
-            self.wfile.write(data)
-
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/api"
-        server.shutdown()
-
-
 def run_with_echo(folder: Path, place: int, seed: int, level: str) -> None:
     random = Random(seed)
     client_id = secret(random, 20, LETTERS_OF_IDS).replace(":", "")
     client_secret = secret(random, 28)
     said = [echo(random, [client_secret, f"{client_id}:{client_secret}"]) for _ in range(2)]
-    with serving(PLACES[place](*said)) as base_url:
+    reply = PLACES[place](*said)
+    headers = [
+        f"{name}: {value}".replace("\r", "").replace("\n", " ") for name, value in reply.headers.items()
+    ]
+    with answering(lambda _: response(reply.status, reply.body, *headers)) as base_url:
         config = {
             "api_url": base_url,
             "client_id": client_id,

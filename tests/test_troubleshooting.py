@@ -84,7 +84,8 @@ def texts(path: Path) -> Iterator[str]:
             yield text
 
 
-TEXTS = {text for path in (ROOT / "tap_sequence").glob("*.py") for text in texts(path)}
+MODULES = [path for path in (ROOT / "tap_sequence").rglob("*.py") if "simulator" not in path.parts]
+TEXTS = {text for path in MODULES for text in texts(path)}
 MESSAGES = {text.strip() for text in TEXTS if not text.startswith(NO_MESSAGES)}
 ENTRIES = [
     entry.strip()

@@ -64,7 +64,7 @@ def _clean_message(record: logging.LogRecord) -> None:
         arguments = repr(record.args) if record.args else ""
         is_clean = isinstance(record.msg, str) and text == raw and hide(arguments) == arguments
     except Exception:  # noqa: BLE001  # logging would write the raw message to say that it cannot be put together
-        text, is_clean = f"(a line of {record.module} that cannot be put together)", False
+        text, is_clean = f"(a log line of {record.module} that cannot be formatted)", False
     if not is_clean:
         record.msg, record.args = text, ()
 
