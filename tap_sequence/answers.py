@@ -15,12 +15,12 @@ class Action(Enum):
     """Try again, later each time, until the retry budget is used up."""
     SLOW_DOWN = auto()
     """The same, and lower the pace of all requests."""
-    FOLLOW = auto()
-    """Follow the redirect, within the host only."""
     ASK_WALK = auto()
     """Leave it to the walk, which knows whether the cursor came from an earlier run."""
     FAIL_CREDENTIALS = auto()
     """End the run, with the settings to look at."""
+    FAIL_REDIRECT = auto()
+    """End the run, with the host that the redirect leads to."""
     FAIL = auto()
     """End the run, with what the API said."""
 
@@ -66,8 +66,8 @@ ACTIONS: tuple[Row, ...] = (
         "a gateway's maintenance page, or a body that broke on its way",
     ),
     Row(range(201, 300), None, Action.RETRY, "no page in it, but no refusal either: a gateway's doing"),
-    Row(range(301, 304), None, Action.FOLLOW, "moved; credentials go to no other host"),
-    Row(range(307, 309), None, Action.FOLLOW, "moved; credentials go to no other host"),
+    Row(range(301, 304), None, Action.FAIL_REDIRECT, "the address is wrong; credentials go nowhere else"),
+    Row(range(307, 309), None, Action.FAIL_REDIRECT, "the address is wrong; credentials go nowhere else"),
     *(
         Row(_only(status), None, Action.ASK_WALK, "with a saved cursor: it is no longer honoured")
         for status in (400, 404, 409, 410, 422)

@@ -19,7 +19,8 @@ from singer_sdk.exceptions import MappingError
 from singer_sdk.plugin_base import SingerCommand
 
 from tap_sequence.errors import InputFileError, TapSequenceError
-from tap_sequence.redact import clean_all_handlers
+from tap_sequence.redact import excerpt
+from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.schema import SCHEMAS
 from tap_sequence.stopping import StoppedError, ignore_signals
 
@@ -85,7 +86,7 @@ class TapCommand(SingerCommand):
 
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        clean_all_handlers()
+        clean_log_records()
         if sys.stdout is None:
             # Closed from the start. A file that cannot be written to makes each write fail, and keeps the place.
             sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
@@ -143,12 +144,12 @@ def _stream_map_problem(error: Exception) -> str | None:
     files = {Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)}
     if not isinstance(error, MappingError) and Path(mapper.__file__) not in files:
         return None
-    reason = f"{type(error).__name__}: {error}".rstrip(".")
+    reason = excerpt(f"{type(error).__name__}: {error}").rstrip(".")
     return f"stream_maps cannot be applied: {reason}. Look at stream_maps in the settings."
 
 
 def _defect(error: Exception) -> str:
-    return f"Unexpected {type(error).__name__}: {error}. This is a defect of the tap; please report it."
+    return f"Unexpected {type(error).__name__}: {excerpt(str(error))}. This is a defect of the tap; please report it."
 
 
 def _forget_output() -> None:
@@ -236,12 +237,15 @@ def _without_constants(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def check_config_file(path: str) -> None:
-    """Make sure that a file named with `--config` can be read.
+def check_config_file(path: str) -> dict[str, Any]:
+    """Return what is in a file named with `--config`.
 
     Raises:
-        InputFileError: It cannot.
+        InputFileError: It cannot be read, or is not a JSON object.
     """
+    if path.lstrip().startswith("{"):
+        msg = "--config must be the name of a file (got its content). Write the settings to a file, or use --config=ENV."
+        raise InputFileError(msg)
     source = f"The config file {path}"
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -249,7 +253,7 @@ def check_config_file(path: str) -> None:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         msg = f"{source} cannot be read: {reason}. Look at --config."
         raise InputFileError(msg) from None
-    read_json_object(text, source)
+    return read_json_object(text, source)
 
 
 def _settings(tap_class: type[Tap]) -> dict[str, Any]:

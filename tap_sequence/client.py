@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import tenacity
+import urllib3
 
 from tap_sequence.answers import Action, Shape, action_for
 from tap_sequence.decoding import UNDECODABLE, PageDecoder
@@ -32,10 +33,9 @@ from tap_sequence.errors import (
 from tap_sequence.pace import Pace
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.redact import excerpt
-from tap_sequence.settings import DEFAULT_PORTS, PATH, Settings
+from tap_sequence.settings import PATH, Settings
 from tap_sequence.transport import MAX_BODY_BYTES, Answer, ByteBudget, Take, Transport, parse_http_date
 
-_MAX_REDIRECTS = 5
 _TRIES_WITHOUT_PAGINATION = 3
 """How often a page must come without `pagination` to be the last one."""
 
@@ -113,7 +113,7 @@ class SequenceClient:
         self._budget = ByteBudget()
         self._warned_of_version = False
         self.requests_sent = 0
-        """Requests sent so far, tries and redirects included."""
+        """Requests sent so far, each try counted."""
         self.retries = 0
         """How many of them tried again what had failed before."""
         self.refusals = 0
@@ -240,6 +240,8 @@ class SequenceClient:
         if shape is Shape.TOO_LARGE:
             msg = f"Sequence could not be read at {attempt.request}: {problem}. Set page_size to a smaller number."
             raise RequestError(msg)
+        if action is Action.FAIL_REDIRECT:
+            problem = redirect_host(self._url, answer.headers.get("Location", ""))
         raise self._refusal(attempt, action, problem)
 
     def _refusal(self, attempt: _Attempt, action: Action, problem: str) -> RequestError:
@@ -255,10 +257,10 @@ class SequenceClient:
                     "api_url choose the host."
                 )
                 return RequestError(msg)
-            case Action.FOLLOW:
+            case Action.FAIL_REDIRECT:
                 msg = (
-                    f"Sequence redirected {request} more than {_MAX_REDIRECTS} times{effort}. Look at api_url, and ask "
-                    "Sequence's support if it is right."
+                    f"Request for {request} was redirected to {problem}{effort}. Redirects are not followed, so that your "
+                    "credentials go nowhere else. Check api_url; leave it out to use the address of the environment."
                 )
                 return RequestError(msg)
             case _:
@@ -269,7 +271,7 @@ class SequenceClient:
                 return BadRequestError(msg) if action is Action.ASK_WALK else RequestError(msg)
 
     def _answer(self, attempt: _Attempt, take: Take) -> Answer:
-        """Send the request, follow redirects within the host, and return what comes of it."""
+        """Send the request, and return what comes of it."""
         parameters: dict[str, str | int | None] = {
             "limit": attempt.limit,
             "sortOrder": attempt.request.order,
@@ -278,19 +280,13 @@ class SequenceClient:
             "activityLogObjectEntityId": self._settings.activity_log_object_entity_id,
         }
         try:
-            answer = self._send(attempt, self._url, parameters, take)
-            for _ in range(_MAX_REDIRECTS):
-                if action_for(answer.status, Shape.NO_PAGE) is not Action.FOLLOW:
-                    break
-                target = self._redirect_target(attempt.request, answer)
-                answer = self._send(attempt, target, _left_out(parameters, target), take)
+            return self._send(attempt, parameters, take)
         except UnanswerableError as error:
             effort = self._effort(attempt)
             msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
             raise RequestError(msg) from error
-        return answer
 
-    def _send(self, attempt: _Attempt, url: str, parameters: Mapping[str, Any] | None, take: Take) -> Answer:
+    def _send(self, attempt: _Attempt, parameters: Mapping[str, Any], take: Take) -> Answer:
         held = self._pace.seconds_held
         if held and self._is_over_budget(attempt, held):
             # Another thread, or an optional request, was told to wait for longer than this page may take.
@@ -302,28 +298,7 @@ class SequenceClient:
             attempt.started_at = min(attempt.started_at, attempt.sent_at)
             with self._lock:
                 self.requests_sent += 1
-            return self._transport.get(url, parameters, take)
-
-    def _redirect_target(self, request: PageRequest, answer: Answer) -> str:
-        try:
-            target = urljoin(answer.url, answer.headers.get("Location", ""))
-            here, there = urlsplit(self._url), urlsplit(target)
-            is_here = _origin(here) == _origin(there)
-        except ValueError:
-            msg = (
-                f"Sequence redirected {request} to something that is no URL. Look at api_url, and ask Sequence's support "
-                "if it is right."
-            )
-            raise RequestError(msg) from None
-        if not is_here:
-            # Of the target only what is safe to show: a URL may hold a password.
-            place = excerpt(f"{there.scheme}://{there.hostname or ''}")
-            msg = (
-                f"Sequence redirected {request} to another host ({place}). It was not followed, "
-                "so that your credentials go nowhere else. If the API has moved, set api_url."
-            )
-            raise RequestError(msg)
-        return target
+            return self._transport.get(self._url, parameters, take)
 
     # Answers
 
@@ -380,15 +355,14 @@ class SequenceClient:
         return max(0.0, then - (self._now() if now is None else now))
 
 
-def _left_out(parameters: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """Return the parameters that a redirect's target does not repeat: without them it would be another page."""
-    repeated = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-    return {name: value for name, value in parameters.items() if name not in repeated}
-
-
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
-    """Return what has to be the same for two URLs to be of one host. Raises ValueError where there is no such thing."""
-    return url.scheme, url.hostname, url.port or DEFAULT_PORTS.get(url.scheme)
+def redirect_host(url: str, location: str) -> str:
+    """Return the host that a redirect leads to, for a message: of a URL, which may hold a password, nothing else."""
+    try:
+        # As the parser sees it that would connect.
+        host = urllib3.util.parse_url(urljoin(url, location)).host
+    except ValueError:
+        host = None
+    return excerpt(host) if host else "somewhere that is not a URL"
 
 
 def _describe(answer: Answer) -> str:

@@ -10,12 +10,13 @@ import difflib
 import ipaddress
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 from jsonschema import Draft202012Validator
@@ -23,6 +24,7 @@ from singer_sdk import typing as th
 
 from tap_sequence import __version__
 from tap_sequence.privacy import ACTIONS, HASH, KEEP
+from tap_sequence.redact import excerpt
 from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
 from tap_sequence.transforms.metadata import FORMS, TEXT
 
@@ -43,9 +45,15 @@ INVALID_LOGS_ACTIONS = (FAIL, SKIP)
 """What to do with a log whose id or createdAt cannot be used."""
 
 _HEADER_TEXT = "printable ASCII"
-_HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
+# To Python `$` is the place before a newline at the end, too.
+_HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$(?!\n)"
+# What every parser of URLs reads alike.
+_PLAIN_URL = re.compile(
+    r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-F]{2})*)*"
+)
 _CREDENTIALS = ("client_id", "client_secret")
 _SECRETS = (*_CREDENTIALS, "actor_email_salt")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -266,6 +274,21 @@ def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def find_environment_secrets(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the values in environment variables that must never be shown, by the names of settings or variables.
+
+    Args:
+        environment: The environment variables.
+        prefix: What the names of those begin with that are settings.
+    """
+    secrets = find_secrets({name: environment.get(prefix + name.upper()) for name in _SECRETS})
+    for variable, value in environment.items():
+        if variable.lower() in _PROXIES and "@" in value:
+            user_info = value.rpartition("@")[0].partition("//")[2]
+            secrets[variable] = unquote(user_info.partition(":")[2])
+    return secrets
+
+
 def find_environment_problems(
     environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -288,7 +311,7 @@ def find_environment_problems(
                 json.loads(environment[variable])
         except ValueError:
             takes = "a JSON object" if "object" in kinds else _takes(definition)
-            yield f"{name} (from {variable}) is {environment[variable]!r}; it takes {takes}"
+            yield f"{name} (from {variable}) cannot be read; it takes {takes}"
 
 
 def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
@@ -301,7 +324,7 @@ def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Itera
                 continue
             close = difflib.get_close_matches(variable, names, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            yield f"The environment variable {variable} is no setting of this tap and has no effect.{hint}"
+            yield f"The environment variable {excerpt(variable)} is no setting of this tap and has no effect.{hint}"
 
 
 def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
@@ -334,7 +357,9 @@ def find_problems(
     for name in config:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name} is not a setting of this tap" + (f" (did you mean {close[0]}?)" if close else "")
+            yield f"{excerpt(name)} is not a setting of this tap" + (
+                f" (did you mean {close[0]}?)" if close else ""
+            )
     wrong = set()
     for name, value in config.items():
         if name in known and next(Draft202012Validator(known[name]).iter_errors(value), None) is not None:
@@ -358,8 +383,11 @@ def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[t
             yield name, f"{name} holds half a character (a lone surrogate)"
     if ":" in str(config.get("client_id", "")):
         yield "client_id", "client_id takes no colon (Basic authentication would cut it there)"
-    if "api_url" in config and (problem := _api_url_problem(config["api_url"])):
-        yield "api_url", f"api_url {problem}"
+    if isinstance(config.get("api_url"), str):
+        try:
+            canonical_url(config["api_url"])
+        except ValueError as error:
+            yield "api_url", f"api_url {error}"
     if "start_date" in config:
         try:
             if parse_timestamp(config["start_date"]) > now * MICROSECONDS:
@@ -368,38 +396,59 @@ def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[t
                     f"start_date {config['start_date']} is in the future; set it to a time in the past",
                 )
         except (ValueError, AttributeError, TypeError, OverflowError):
-            yield (
-                "start_date",
-                f"start_date is {config['start_date']!r}; it takes an ISO 8601 time such as 2026-01-01T00:00:00Z",
-            )
+            yield "start_date", "start_date must be an ISO 8601 time such as 2026-01-01T00:00:00Z"
 
 
-def _api_url_problem(url: Any) -> str | None:
+def canonical_url(url: str) -> str:
+    """Return the base URL of an API as it will be connected to, written so that every parser reads it alike.
+
+    Raises:
+        ValueError: It cannot be one; the text goes on after the setting's name.
+    """
+    if not url.isprintable() or " " in url or "\\" in url:
+        msg = "holds what cannot be in a URL: a space, a backslash, or a character that cannot be printed"
+        raise ValueError(msg)
     try:
         parts = urlsplit(url)
-        loopback = is_loopback(parts.hostname)
         _ = parts.port
-    except (ValueError, AttributeError, TypeError):
-        return "is not a URL"
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "takes a URL that starts with https://"
-    if parts.scheme == "http" and not loopback:
-        return f"takes https only, unless the host is loopback: http would send your credentials to {parts.hostname} unencrypted"
-    if parts.username is not None or parts.password is not None:
-        return "takes no credentials; they belong in client_id and client_secret"
-    if parts.query or parts.fragment:
-        return "takes no query and no fragment"
-    return None if _is_possible_host(parts.hostname) else f"names a host that cannot be: {parts.hostname}"
-
-
-def _is_possible_host(host: str) -> bool:
-    """Whether a host can be encoded to be looked up, in the two ways in which it will be."""
-    try:
-        requests.Request("GET", f"https://[{host}]" if ":" in host else f"https://{host}").prepare()
-        host.encode("idna")
     except ValueError:
-        return False
-    return True
+        msg = "is not a URL"
+        raise ValueError(msg) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "takes a URL that starts with https://"
+        raise ValueError(msg)
+    if "@" in url:
+        msg = "takes no credentials; they belong in client_id and client_secret"
+        raise ValueError(msg)
+    if "?" in url or "#" in url:
+        msg = "takes no query and no fragment"
+        raise ValueError(msg)
+    try:
+        canonical = _as_requested(url)
+        host = urlsplit(canonical).hostname or ""
+        # Looked up by this encoding, which refuses some that the one of URLs lets through.
+        host.encode("idna")
+        is_plain = _PLAIN_URL.fullmatch(canonical) is not None and _as_requested(canonical) == canonical
+        is_read_alike = host == parts.hostname or not parts.hostname.isascii()
+    except ValueError:
+        is_plain = is_read_alike = False
+    if not is_plain or not is_read_alike:
+        msg = f"names a host that cannot be, or a path that is not plain: {excerpt(parts.hostname)}"
+        raise ValueError(msg)
+    if parts.scheme == "http" and not is_loopback(host):
+        msg = (
+            "takes https only, unless the host is loopback: http would send your credentials to "
+            f"{excerpt(host)} unencrypted"
+        )
+        raise ValueError(msg)
+    return canonical.rstrip("/")
+
+
+def _as_requested(url: str) -> str:
+    """Return a URL as the library writes it that connects."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return str(prepared.url)
 
 
 def is_loopback(host: str | None) -> bool:
@@ -424,11 +473,11 @@ def _is_unicode(text: str) -> bool:
 
 
 def _describe(name: str, value: Any) -> str:
-    if name in _SECRETS:
-        return "is empty; it " if value == "" else "is of the wrong type; it "
-    return (
-        f"is {value!r}; it " if isinstance(value, str | int | float | bool) else "is of the wrong type; it "
-    )
+    # A text is never quoted: it may be a secret, set in the wrong place.
+    if isinstance(value, str):
+        return "is empty; it " if not value else "cannot be used; it "
+    is_quoted = isinstance(value, int | float) and name not in _SECRETS
+    return f"is {value!r}; it " if is_quoted else "is of the wrong type; it "
 
 
 def _takes(definition: Mapping[str, Any]) -> str:

@@ -35,7 +35,8 @@ from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.privacy import ActorEmail
 from tap_sequence.progress import Progress, display_for
 from tap_sequence.reading import plan_run
-from tap_sequence.redact import MASK, clean_all_handlers
+from tap_sequence.redact import MASK, clean, excerpt
+from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA, SCHEMAS
 from tap_sequence.settings import (
     API_URLS,
@@ -44,8 +45,10 @@ from tap_sequence.settings import (
     DEMO,
     SKIP,
     Settings,
+    canonical_url,
     fill_defaults,
     find_environment_problems,
+    find_environment_secrets,
     find_problems,
     find_secrets,
     find_settings_without_effect,
@@ -105,13 +108,16 @@ class SequenceTap(Tap):
         # The SDK sees to the other two.
         handle_hangup(self._handle_termination)
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
+        clean_log_records()
+        self._learn_environment_secrets()
         if parse_env_config:
             for problem in find_unknown_variables(os.environ, self._env_var_prefix):
                 self.logger.warning(problem)
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:
-            # The SDK's reading of the environment fails without saying which variable it was.
+            # The SDK's reading of the environment, with what it took from .env, fails without saying which variable it was.
+            self._learn_environment_secrets()
             problems = (
                 list(find_environment_problems(os.environ, self._env_var_prefix, self.config_jsonschema))
                 if parse_env_config
@@ -154,7 +160,7 @@ class SequenceTap(Tap):
             simulator = Simulator(SimulatedApi.demo(credentials=self._credentials))
             simulator.start()
             return simulator.base_url
-        return (self.settings.api_url or API_URLS[self.settings.environment]).rstrip("/")
+        return canonical_url(self.settings.api_url or API_URLS[self.settings.environment])
 
     @cached_property
     def query(self) -> Query:
@@ -201,12 +207,16 @@ class SequenceTap(Tap):
         # Only environment demo does without, and takes whatever it is given.
         return self.settings.client_id or DEMO, self.settings.client_secret or DEMO
 
+    @classmethod
+    def _learn_environment_secrets(cls) -> None:
+        """Keep the secrets in environment variables out of what is written from now on."""
+        MASK.add(find_environment_secrets(os.environ, cls._env_var_prefix))
+
     # The SDK's own message quotes the value that is wrong, which may be the secret.
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         schema = self.config_jsonschema
         self.append_builtin_config(schema)
-        clean_all_handlers()
         MASK.add(find_secrets(self._config))
         fill_defaults(self._config, schema)
         parse_numbers(self._config)
@@ -321,7 +331,9 @@ class SequenceTap(Tap):
         client = self._new_client(patience=CONNECTION_TEST_SECONDS)
         page = Waiting(self.stop_signals).call(lambda: client.fetch(request, limit=1))
         newest = (
-            f"the newest log is from {page.logs[0].created_at_text}" if page.logs else "there is no log yet"
+            f"the newest log is from {excerpt(page.logs[0].created_at_text)}"
+            if page.logs
+            else "there is no log yet"
         )
         total = "" if page.total is None else f", {page.total} logs in all"
         return f"Connected to {self.query.host}, API version {self.settings.api_version}: {newest}{total}."
@@ -336,7 +348,7 @@ class SequenceTap(Tap):
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
         for path in value:
             if path != "ENV":
-                check_config_file(path)
+                MASK.add(find_secrets(check_config_file(path)))
         return super().cb_config(ctx, param, value)
 
     @classmethod
@@ -353,7 +365,7 @@ class SequenceTap(Tap):
         # One line is the answer.
         with without_info(cls.logger):
             tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
-            click.echo(tap.check_connection(), err=True)
+            click.echo(clean(MASK.apply(tap.check_connection())), err=True)
         ctx.exit()
 
     @classmethod

@@ -6,6 +6,7 @@ It knows requests and sockets; what an answer means is the business of tap_seque
 from __future__ import annotations
 
 import email.utils
+import logging
 import math
 import ssl
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -46,6 +48,10 @@ MAX_AHEAD_BYTES = 12 * 2**20
 _MAX_ERROR_BODY_BYTES = 2**20
 _CHUNK_BYTES = 2**16
 
+# Its warnings, with a traceback for each answer, are of headers that are not right and of certificates that are refused:
+# the tap reads on in the one case, and says the other itself.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -56,7 +62,6 @@ class Answer:
         headers: Headers by name, in any case.
         body: The body, decompressed.
         is_too_large: Whether the body went on beyond MAX_BODY_BYTES, and was not read further.
-        url: The URL that it came from.
         asked_at: A time no later than that at which the request was sent, in microseconds since 1970.
     """
 
@@ -64,7 +69,6 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     is_too_large: bool
-    url: str
     asked_at: int
 
 
@@ -184,13 +188,13 @@ class Transport:
         session.headers.update(self._headers)
         for scheme in ("http://", "https://"):
             session.mount(scheme, BoundedAdapter())
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         return session
 
     def _exchange(
         self, session: requests.Session, url: str, parameters: Mapping[str, Any] | None, take: Take
     ) -> Answer:
         sent_at, started = self._now(), self._monotonic()
-        # Redirects are followed by hand: requests would follow one to any host.
         try:
             response = session.get(
                 url, params=parameters, timeout=self._timeout, allow_redirects=False, stream=True
@@ -207,7 +211,7 @@ class Transport:
                 sent_at = min(sent_at, answered_at - seconds)
             body, is_too_large = _read_body(response, take)
         asked_at = math.floor(sent_at * MICROSECONDS)
-        return Answer(response.status_code, response.headers, body, is_too_large, response.url, asked_at)
+        return Answer(response.status_code, response.headers, body, is_too_large, asked_at)
 
     def _sort(self, error: Exception, url: str) -> Exception:
         """Say whether a failure may pass, and what it is in words; never with a URL, which may hold a password."""

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tap_sequence.redact import MASK, SecretMask
+from tap_sequence.redact import MASK
+from tap_sequence.runtime.secret_mask import SecretMask
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
 
 settings.register_profile(

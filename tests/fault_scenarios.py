@@ -67,8 +67,7 @@ class Scenario:
         outcome: What has to come out.
         requests: Fewest and most requests that the run under faults may send.
         faults: Faults by request number. Braces are filled in: `{after[N]}` is the cursor that stands for log N (from 1)
-            in the ascending list, `{url_after[N]}` the same for a URL, `{gap[N]}` one that leads to the same place as
-            log N's, `{other}` another host.
+            in the ascending list, `{gap[N]}` one that leads to the same place as log N's, `{other}` another host.
         words: What the error line has to say, or else a warning.
         walk: What it starts with.
         options: Options of the simulated API.
@@ -116,7 +115,8 @@ LASTING: Sequence[tuple[str, str, Sequence[str]]] = (
     ("401", "401", ("credentials", "client_id", "client_secret")),
     ("403", "403", ("credentials", "client_id", "client_secret")),
     ("404", "404", ("status 404, SimulatedFault: simulated status 404",)),
-    ("redirect:{other}", "redirect to another host", ("another host", "api_url")),
+    ("redirect:{other}", "redirect to another host", ("redirected to 127.0.0.1", "api_url")),
+    ("redirect:/api/activity-logs", "redirect to the same host", ("redirected to 127.0.0.1", "api_url")),
     ("huge:70", "a body of 70 MiB", ("16 MiB", "page_size")),
 )
 
@@ -265,19 +265,6 @@ FORWARD: Sequence[Scenario] = (
     Scenario("a log with a field that is new", COMPLETE, (10, 10), ["4-=unknown-field"], ["brandNew"]),
     Scenario("a page behind 3 MiB of white space", COMPLETE, (10, 10), ["4=huge:3"]),
     Scenario(
-        "redirect to the same host",
-        COMPLETE,
-        (11, 11),
-        ["4=redirect:/api/activity-logs?limit=100&sortOrder=ASC&after={url_after[300]}"],
-    ),
-    Scenario(
-        "redirect to the same host, for ever",
-        FAILS,
-        (9, 9),
-        ["4-=redirect:/api/activity-logs"],
-        ["redirected", "more than 5 times"],
-    ),
-    Scenario(
         "an unknown API version",
         FAILS,
         (1, 1),
@@ -379,7 +366,7 @@ BACKWARD: Sequence[Scenario] = tuple(
         ("after missing midway", FAILS_WHOLE, (4, 8), "=no-after", ["300 logs", "oldest log"]),
         ("a log without id", FAILS_WHOLE, (4, 4), "-=no-id", ["id"]),
         ("403", FAILS_WHOLE, (4, 4), "-=403", ["credentials"]),
-        ("redirect to another host", FAILS_WHOLE, (4, 4), "-=redirect:{other}", ["another host"]),
+        ("redirect to another host", FAILS_WHOLE, (4, 4), "-=redirect:{other}", ["redirected to"]),
     )
 ) + tuple(
     Scenario(

@@ -273,11 +273,7 @@ def fill_in(faults: Sequence[str], account: Account, other: str) -> list[str]:
         return [base64.b64encode(id_.encode()).decode() for id_ in shifted]
 
     after, gap, gap_below = (cursors(distance) for distance in (0, 1, -1))
-    url_after = [quote(cursor, safe="") for cursor in after]
-    return [
-        fault.format(after=after, gap=gap, gap_below=gap_below, url_after=url_after, other=other)
-        for fault in faults
-    ]
+    return [fault.format(after=after, gap=gap, gap_below=gap_below, other=other) for fault in faults]
 
 
 def run_until_closed(

@@ -11,7 +11,9 @@ from urllib.parse import quote
 import pytest
 from singer_sdk.logging import ConsoleFormatter, StructuredFormatter
 
-from tap_sequence.redact import CleaningFormatter, SecretMask, clean, without_emails
+from tap_sequence.redact import MASK, clean, without_emails
+from tap_sequence.runtime.log_records import CleaningFactory
+from tap_sequence.runtime.secret_mask import SecretMask
 
 SECRET = 'tør/"k3n\\+ 100%'
 
@@ -101,13 +103,15 @@ def test_nothing_is_taken_out_for_a_secret_that_is_empty() -> None:
 
 @pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
 def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.Formatter) -> None:
-    formatter = CleaningFormatter(inner, mask_of(client_id="the-id", client_secret=SECRET))
+    MASK.add({"client_id": "the-id", "client_secret": SECRET})
     error = ValueError(f"{SECRET} of ada@example.com")
     with pytest.raises(ValueError, match="of ada"):
         raise error
     info = (ValueError, error, error.__traceback__)
-    record = logging.LogRecord("n", logging.ERROR, "p", 1, "for %s", (f"the-id, {SECRET}",), info)
-    line = formatter.format(record)
+    record = CleaningFactory(logging.LogRecord)(
+        "n", logging.ERROR, "p", 1, "for %s", (f"the-id, {SECRET}",), info
+    )
+    line = inner.format(record)
     assert "ValueError" in line
     assert "for <client_id>, <client_secret>" in line
     assert "<client_secret> of <e-mail>" in line
@@ -119,9 +123,13 @@ def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.F
 
 @pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
 def test_a_message_stays_on_one_line_whatever_it_quotes(inner: logging.Formatter) -> None:
-    record = logging.LogRecord("n", logging.WARNING, "p", 1, "cursor %s", ("a\nb\u2028c\rd",), None)
-    line = CleaningFormatter(inner, SecretMask()).format(record)
-    assert len(line.splitlines()) == 1
+    for logger in ("tap-sequence", "urllib3"):
+        record = CleaningFactory(logging.LogRecord)(
+            logger, logging.WARNING, "p", 1, "cursor %s", ("a\nb\u2028c\rd",), None
+        )
+        line = inner.format(record)
+        assert "a b c d" in line
+        assert len(line.splitlines()) == 1
 
 
 def test_a_secret_with_half_a_character_is_no_obstacle() -> None:

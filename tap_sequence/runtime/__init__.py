@@ -1,1 +1,1 @@
-"""The process: its standard output."""
+"""What belongs to the process rather than to Sequence or Singer."""
