@@ -388,15 +388,16 @@ def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[t
             canonical_url(config["api_url"])
         except ValueError as error:
             yield "api_url", f"api_url {error}"
-    if "start_date" in config:
-        try:
-            if parse_timestamp(config["start_date"]) > now * MICROSECONDS:
-                yield (
-                    "start_date",
-                    f"start_date {config['start_date']} is in the future; set it to a time in the past",
-                )
-        except (ValueError, AttributeError, TypeError, OverflowError):
-            yield "start_date", "start_date must be an ISO 8601 time such as 2026-01-01T00:00:00Z"
+    if "start_date" in config and (problem := _start_date_problem(config["start_date"], now)):
+        yield "start_date", problem
+
+
+def _start_date_problem(text: Any, now: float) -> str | None:
+    try:
+        is_to_come = parse_timestamp(text) > now * MICROSECONDS
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return "start_date must be an ISO 8601 time such as 2026-01-01T00:00:00Z"
+    return f"start_date {text} is in the future; set it to a time in the past" if is_to_come else None
 
 
 def canonical_url(url: str) -> str:

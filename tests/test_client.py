@@ -394,7 +394,7 @@ def test_a_log_that_differs_from_the_documentation_is_read(simulate: Simulate, f
 def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_type: str) -> None:
     body = b'\xef\xbb\xbf{"items": [], "pagination": {"after": "c"}}\n'
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = Answer(200, headers, body, is_too_large=False, url="", asked_at=0)
+    answer = Answer(200, headers, body, is_too_large=False, asked_at=0)
     page, shape, problem = client_for(simulate(1))._read(answer, 1)
     assert page is not None
     assert (page.after, shape, problem) == ("c", Shape.PAGE, "")
@@ -406,7 +406,7 @@ def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_
 
 def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None:
     body = b'{"items": [' + b"[]," * 1_000_000 + b"[]]}"
-    answer = Answer(200, {}, body, is_too_large=False, url="", asked_at=0)
+    answer = Answer(200, {}, body, is_too_large=False, asked_at=0)
     page, shape, problem = client_for(simulate(1))._read(answer, 1)
     assert (page, shape) == (None, Shape.TOO_LARGE)
     assert "JSON values" in problem
