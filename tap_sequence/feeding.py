@@ -18,7 +18,6 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 from tap_sequence.bookmark import REPLICATION_KEY
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
-from tap_sequence.schema import SCHEMAS
 from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class LogFedStream(Stream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: SequenceTap) -> None:
-        super().__init__(tap, schema=tap.actor_email.to_schema(SCHEMAS[self.name]))
+        super().__init__(tap, schema=tap.schema_of(self.name))
         self._sequence = tap
         self._index = 0
         self._counter: metrics.Counter | None = None

@@ -50,12 +50,14 @@ class Log(msgspec.Struct, frozen=True, gc=False):
         created_at: `createdAt` in microseconds since 1970, UTC.
         created_at_text: `createdAt` as the API wrote it.
         record: The log as decoded; opaque to walk and bookmark.
+        differences: How it differs from the documentation (`tap_sequence.api.conform`).
     """
 
     id: str
     created_at: int
     created_at_text: str
     record: Any
+    differences: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Page:
             visible then is on the page. By the API's own clock (`Date`), where it tells; a local clock that is wrong
             would shorten the lookback, or keep a cursor from ever being saved.
         size: Bytes of the body that it came in.
+        has_pagination: Whether the API said if there is a next page. Where it did not, `after` is None.
     """
 
     logs: tuple[Log, ...]
@@ -77,6 +80,7 @@ class Page:
     total: int | None
     asked_at: int
     size: int = 0
+    has_pagination: bool = True
 
     def ids(self) -> Iterator[str]:
         """Return the logs' ids, in order."""

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -42,6 +42,7 @@ from tap_sequence.settings import (
     CONFIG_JSONSCHEMA,
     DEFAULT_PORTS,
     DEMO,
+    SKIP,
     Settings,
     fill_defaults,
     find_environment_problems,
@@ -54,6 +55,7 @@ from tap_sequence.settings import (
 from tap_sequence.stopping import StopSignals
 from tap_sequence.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.sync import LogSync
+from tap_sequence.transforms.metadata import TEXT, to_schema
 from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -130,6 +132,16 @@ class SequenceTap(Tap):
         """What becomes of actors' e-mail addresses."""
         return ActorEmail(self.settings.actor_email, self.settings.actor_email_salt)
 
+    def schema_of(self, stream: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the schema that says what a stream's records will hold with these settings.
+
+        Args:
+            stream: The stream's name.
+            given: The same from a catalog, which may be older or have less in it.
+        """
+        schema = self.actor_email.to_schema(SCHEMAS.get(stream, {}), given)
+        return to_schema(schema, self.settings.metadata)
+
     @cached_property
     def base_url(self) -> str:
         """The API's base URL. In environment demo this starts the simulator."""
@@ -172,7 +184,12 @@ class SequenceTap(Tap):
             base_url=self.base_url,
             credentials=self._credentials,
             settings=settings,
-            decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, self.logger),
+            decoder=PageDecoder(
+                ACTIVITY_LOGS_SCHEMA,
+                self.logger,
+                metadata_as_text=self.settings.metadata == TEXT,
+                skip_invalid_logs=self.settings.invalid_logs == SKIP,
+            ),
             logger=self.logger,
         )
 
@@ -256,11 +273,10 @@ class SequenceTap(Tap):
         catalog = super().input_catalog
         if catalog is None:
             return None
-        follow = self.actor_email.to_schema
         return Catalog(
             {
                 name: dataclasses.replace(
-                    entry, schema=Schema.from_dict(follow(SCHEMAS.get(name, {}), entry.schema.to_dict()))
+                    entry, schema=Schema.from_dict(self.schema_of(name, entry.schema.to_dict()))
                 )
                 for name, entry in catalog.items()
             }
