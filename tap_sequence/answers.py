@@ -68,7 +68,10 @@ ACTIONS: tuple[Row, ...] = (
     Row(range(201, 300), None, Action.RETRY, "no page in it, but no refusal either: a gateway's doing"),
     Row(range(301, 304), None, Action.FOLLOW, "moved; credentials go to no other host"),
     Row(range(307, 309), None, Action.FOLLOW, "moved; credentials go to no other host"),
-    Row(_only(400), None, Action.ASK_WALK, "with a saved cursor: it is no longer honoured"),
+    *(
+        Row(_only(status), None, Action.ASK_WALK, "with a saved cursor: it is no longer honoured")
+        for status in (400, 404, 409, 410, 422)
+    ),
     Row(_only(401), None, Action.FAIL_CREDENTIALS, "wrong credentials do not get better"),
     Row(_only(403), None, Action.FAIL_CREDENTIALS, "nor do credentials without the right to read the log"),
     Row(_only(429), None, Action.SLOW_DOWN, "over the limit of the key, all its users together"),

@@ -5,16 +5,17 @@ Plain Python: it knows neither HTTP nor Singer. See docs/state.md for its meanin
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
-from itertools import chain
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 from tap_sequence.errors import StateError
 from tap_sequence.pages import Log
-from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 
 REPLICATION_KEY = "createdAt"
 
@@ -93,6 +94,16 @@ class Start(Enum):
     """No cursor: from the newest log backward to the anchor or, without one, to `replication_key_value`."""
 
 
+class Edit(Enum):
+    """What was done to `replication_key_value` since it was saved."""
+
+    NONE = auto()
+    SET_BACK = auto()
+    """It was set back: everything since then is to be read again."""
+    SET_FORWARD = auto()
+    """It was set forward or removed: the position decides what is new, so that nothing is passed over."""
+
+
 class _Seen(NamedTuple):
     created_at: int
     page: int
@@ -117,9 +128,15 @@ class Bookmark:
         self.newcomers: tuple[str, ...] = ()
         """Streams that the runs before, from whose end this one goes on, did not feed."""
         self.start = Start.NOTHING
+        self.edit = Edit.NONE
+        self.start_date: int | None = None
+        """Only logs created at or after this time were emitted, in microseconds since 1970; None: all were."""
+        self.has_start_date = True
+        """Whether `start_date` is known: earlier versions did not save it."""
         self.cursor: str | None = None
-        """Cursor to go on from, which leads to the anchor; None is the start of the list, if `has_cursor`."""
-        self.has_cursor = False
+        """Cursor to go on from, which leads to the anchor; None is the start of the list."""
+        self.logs_before_anchor: int | None = 0
+        """How many logs the API counts before the anchor (None: unknown)."""
         self.anchor: Anchor | None = None
         self.before_anchor: tuple[str, ...] = ()
         """Ids from directly before the anchor, the nearest last. All before any of them is done with too."""
@@ -133,12 +150,16 @@ class Bookmark:
         self._loaded: Mapping[str, Any] | None = {}
         # Known from before this walk, and not met by it yet, with the time of creation.
         self._carried: dict[str, int] = {}
-        # Met by this walk, in the order in which they were last met.
+        # Met by this walk from the cursor on, in the order in which they were last met.
         self._met: dict[str, _Seen] = {}
+        # Those of the carried that the cursor has passed in this walk, by time: kept while within the lookback.
+        self._passed: list[tuple[int, str]] = []
         self._emitted_ids: list[str] = []
         self._last_ids: deque[str] = deque(maxlen=BEFORE_ANCHOR)
+        self._last_page: frozenset[str] = frozenset()
         self._page = 0
-        self._behind_from_page = 0
+        # Distinct logs that this walk has read, and how many of them lie before the anchor.
+        self._walked = self._walked_to_anchor = 0
         self._settled = True
 
     # Reading and writing the state
@@ -166,24 +187,49 @@ class Bookmark:
         if saved_query is not None:
             fed_before = state.get("streams") or FIRST_STREAMS
             bookmark.newcomers = tuple(name for name in streams if name not in fed_before)
-        value: str | None = state.get("replication_key_value")
-        if value is not None:
-            bookmark.replication_key_value = value
-            bookmark.latest = parse_timestamp(value)
-        if state.get("anchor_id") is not None and state.get("anchor_created_at") is not None:
-            bookmark.anchor = Anchor(state["anchor_id"], state["anchor_created_at"])
-            bookmark.before_anchor = tuple(state.get("before_anchor") or ())
-        bookmark.cursor = state.get("cursor") if saved_query is not None else None
-        recent_ids = state.get("recent_ids") or []
-        is_start_of_list = saved_query is not None and "cursor" in state and bookmark.anchor is None
-        if bookmark.cursor is not None or is_start_of_list:
-            bookmark.start = Start.CURSOR
-            bookmark.has_cursor = True
-        elif bookmark.anchor is not None or value is not None:
+        bookmark._load_time(state)
+        if bookmark.edit is not Edit.SET_BACK:
+            bookmark._load_position(state)
+        if bookmark.start is Start.NOTHING and bookmark.latest is not None:
             bookmark.start = Start.BACKWARD
-        # Their times are not saved; none can be younger than the greatest.
-        bookmark._carried = dict.fromkeys(recent_ids, bookmark.latest or 0)
+            bookmark.logs_before_anchor = None
         return bookmark
+
+    def _load_time(self, state: Mapping[str, Any]) -> None:
+        self.edit = _edit(state)
+        value = state.get("replication_key_value")
+        if self.edit is Edit.SET_FORWARD:
+            value = state["saved_replication_key_value"]
+        if value is not None:
+            self.replication_key_value = value
+            self.latest = parse_timestamp(value)
+        self.has_start_date = "start_date" in state
+        if state.get("start_date") is not None:
+            self.start_date = parse_timestamp(state["start_date"])
+            if self.edit is Edit.SET_BACK and self.latest is not None:
+                self.start_date = min(self.start_date, self.latest)
+
+    def _load_position(self, state: Mapping[str, Any]) -> None:
+        has_query = state.get("query") is not None
+        recent_ids = state.get("recent_ids") or []
+        has_anchor = state.get("anchor_id") is not None and state.get("anchor_created_at") is not None
+        is_nothing_emitted = "replication_key_value" in state and self.latest is None
+        if has_query and is_nothing_emitted and not self.has_start_date and (has_anchor or recent_ids):
+            # An earlier version has passed over everything, since its start_date was later than any log.
+            return
+        if has_anchor:
+            self.anchor = Anchor(state["anchor_id"], state["anchor_created_at"])
+            self.before_anchor = tuple(state.get("before_anchor") or ())
+        self.cursor = state.get("cursor") if has_query else None
+        is_start_of_list = has_query and "cursor" in state and not has_anchor and self.cursor is None
+        if self.cursor is not None or is_start_of_list:
+            self.start = Start.CURSOR
+        elif has_anchor:
+            self.start = Start.BACKWARD
+        if self.start is not Start.NOTHING:
+            self.logs_before_anchor = state.get("logs_before_anchor", 0 if is_start_of_list else None)
+        # Their times are not saved; none can be younger than the greatest.
+        self._carried = dict.fromkeys(recent_ids, self.latest or 0)
 
     def to_state(self) -> dict[str, Any]:
         """Return the stream's state, as plain JSON values.
@@ -195,14 +241,23 @@ class Bookmark:
         return {
             "replication_key": REPLICATION_KEY,
             "replication_key_value": self.replication_key_value,
+            "saved_replication_key_value": self.replication_key_value,
+            "start_date": None if self.start_date is None else format_timestamp(self.start_date),
             "cursor": self.cursor,
             "anchor_id": self.anchor.id if self.anchor else None,
             "anchor_created_at": self.anchor.created_at_text if self.anchor else None,
             "before_anchor": list(self.before_anchor),
+            "logs_before_anchor": self.logs_before_anchor,
             "query": self.query.to_state(),
-            "recent_ids": list(chain(self._carried, self._met))[-RECENT_IDS_CAP:],
+            "recent_ids": self._recent_ids(),
             "streams": list(self.streams),
         }
+
+    def _recent_ids(self) -> list[str]:
+        """Return the ids to remember, those that were last met at the end."""
+        newest_first = list(islice(reversed(self._met), RECENT_IDS_CAP))
+        newest_first += islice(reversed(self._carried), RECENT_IDS_CAP - len(newest_first))
+        return newest_first[::-1]
 
     # What the walks ask
 
@@ -224,8 +279,15 @@ class Bookmark:
         """Whether the saved cursor is honoured, given the first log that it leads to (None: to nothing)."""
         if self.anchor is not None:
             return log_id == self.anchor.id
-        # A state written by hand, with less in it. Without any memory there is nothing to compare with.
-        return not (self._carried or self._met) or (log_id is not None and self.knows(log_id))
+        # A state written by hand, with less in it. Without any memory there is nothing to compare a log with.
+        return log_id is not None and (not (self._carried or self._met) or self.knows(log_id))
+
+    @property
+    def listed(self) -> int | None:
+        """How many logs the list has up to where the forward walk is; None if unknown."""
+        if self.logs_before_anchor is None:
+            return None
+        return self.logs_before_anchor + self._walked - self._walked_to_anchor
 
     def is_settled(self, log: Log, asked_at: int) -> bool:
         """Whether no log can become visible any more before this one, given when it was asked for.
@@ -242,12 +304,13 @@ class Bookmark:
 
     def forward_begins(self) -> None:
         """A forward walk starts from the saved cursor, or from the start of the list where there is none."""
-        self.has_cursor = True
         self._carried.update((log_id, seen.created_at) for log_id, seen in self._met.items())
         self._met = {}
+        self._passed = []
         self._emitted_ids = []
         self._last_ids = deque(self.before_anchor, maxlen=BEFORE_ANCHOR)
-        self._page = self._behind_from_page = 0
+        self._last_page = frozenset()
+        self._page = self._walked = self._walked_to_anchor = 0
         self._settled = True
 
     def emitted(self, log: Log) -> None:
@@ -268,35 +331,57 @@ class Bookmark:
         if not logs:
             return
         self._loaded = None
+        ids = [log.id for log in logs]
+        repeated = len(self._last_page.intersection(ids))
         if self._page > 0 and self._settled and self.is_settled(logs[0], asked_at):
             self.cursor = cursor
             self.anchor = Anchor.at(logs[0])
             self.before_anchor = tuple(self._last_ids)
-            self._behind_from_page = self._page
-        ids = [log.id for log in logs]
+            to_anchor = self._walked - repeated
+            if self.logs_before_anchor is not None:
+                self.logs_before_anchor += to_anchor - self._walked_to_anchor
+            self._walked_to_anchor = to_anchor
+            self._pass_to_page()
         # Where all of the page was emitted, it was met in this order just now.
         if ids != self._emitted_ids:
             for log in logs:
                 self._meet(log)
         self._emitted_ids = []
         self._last_ids.extend(ids)
+        self._last_page = frozenset(ids)
+        self._walked += len(self._last_page) - repeated
         self._settled = self._settled and self.is_page_settled(logs, asked_at)
         self._page += 1
-        self._trim()
+        self._forget_passed()
 
-    def forward_done(self) -> None:
-        """A forward walk reached the end of the list: what was carried and not met is not there any more."""
+    def forward_done(self, total: int | None = None) -> None:
+        """A forward walk reached the end of the list: what was carried and not met is not there any more.
+
+        Args:
+            total: How many logs the API says there are, if it does; the end of the next run is held against it.
+        """
         self._loaded = None
         if self.latest is not None:
             bound = self.latest - self.lookback
             self._carried = {log_id: at for log_id, at in self._carried.items() if at >= bound}
+        if total is not None:
+            self.logs_before_anchor = max(0, total - self._walked + self._walked_to_anchor)
 
-    def restart(self) -> None:
-        """Logs are missing from what was read, nobody knows where: the next run is to read the whole list again."""
+    def drop_cursor(self) -> None:
+        """The cursor leads nowhere, and nothing was emitted before: the list is read from its start."""
+        self.cursor = None
+        self.logs_before_anchor = 0
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Logs are done with, wherever a walk may still meet them."""
+        self._carried.update({log_id: self.latest or 0 for log_id in ids if log_id not in self._met})
+
+    def reached_back(self, start_date: int, newest: Log | None) -> None:
+        """All logs since an earlier `start_date` were emitted too, of which `newest` is the newest."""
         self._loaded = None
-        self.has_cursor = True
-        self.cursor = self.anchor = None
-        self.before_anchor = ()
+        self.start_date = start_date
+        if newest is not None:
+            self._advance(newest)
 
     def backward_done(
         self,
@@ -304,6 +389,8 @@ class Bookmark:
         before_anchor: Sequence[str],
         read: Sequence[Log],
         emitted: Log | None,
+        *,
+        logs_before_anchor: int | None,
     ) -> None:
         """A backward walk is complete, and no cursor is known to go on from.
 
@@ -312,20 +399,20 @@ class Bookmark:
             before_anchor: Ids from before it, the nearest last.
             read: All logs from the anchor on, and older ones if they are within the lookback; oldest first.
             emitted: The log with the greatest `createdAt` that was emitted, if any was.
+            logs_before_anchor: How many logs the API counts before the anchor; None if unknown.
         """
         self._loaded = None
         if emitted is not None:
             self._advance(emitted)
-        self.has_cursor = anchor is None
         self.cursor = None
         self.anchor = anchor
+        self.logs_before_anchor = logs_before_anchor
         self.before_anchor = tuple(before_anchor)
         self._carried = {}
         self._met = {log.id: _Seen(log.created_at, self._page) for log in read}
 
     def cursor_won(self, cursor: str) -> None:
         """After a backward walk: a forward walk from `cursor` is known to begin with the anchor."""
-        self.has_cursor = True
         self.cursor = cursor
 
     def _advance(self, log: Log) -> None:
@@ -338,17 +425,36 @@ class Bookmark:
         self._met.pop(log.id, None)
         self._met[log.id] = _Seen(log.created_at, self._page)
 
-    def _trim(self) -> None:
-        """Forget, oldest first, what was met neither behind the cursor nor within the lookback."""
-        bound = None if self.latest is None else self.latest - self.lookback
-        useless = []
-        for log_id, seen in self._met.items():
-            if seen.page >= self._behind_from_page:
-                break
-            if bound is None or seen.created_at < bound:
-                useless.append(log_id)
-        for log_id in useless:
-            del self._met[log_id]
+    def _pass_to_page(self) -> None:
+        """Carry on what was met before the page under way, to which the cursor now leads."""
+        met, self._met = self._met, {}
+        for log_id, seen in met.items():
+            if seen.page == self._page:
+                self._met[log_id] = seen
+            else:
+                self._carried[log_id] = seen.created_at
+                heapq.heappush(self._passed, (seen.created_at, log_id))
+
+    def _forget_passed(self) -> None:
+        """Forget what the cursor has passed and is older than the lookback."""
+        while self._passed and (self.latest is None or self._passed[0][0] < self.latest - self.lookback):
+            self._carried.pop(heapq.heappop(self._passed)[1], None)
+
+
+def _edit(state: Mapping[str, Any]) -> Edit:
+    """Return whether `replication_key_value` differs from the one that was saved with the position beside it."""
+    if state.get("query") is None:
+        return Edit.NONE
+    value, saved = state.get("replication_key_value"), state.get("saved_replication_key_value")
+    if value == saved:
+        return Edit.NONE
+    if saved is None:
+        # An earlier version's state: the greatest `createdAt` emitted is no less than the anchor's.
+        saved = state.get("anchor_created_at")
+        is_back = value and saved and parse_timestamp(value) < parse_timestamp(saved)
+        return Edit.SET_BACK if is_back else Edit.NONE
+    is_back = value is not None and parse_timestamp(value) < parse_timestamp(saved)
+    return Edit.SET_BACK if is_back else Edit.SET_FORWARD
 
 
 def _without_nulls(values: Mapping[str, str | None]) -> dict[str, str]:
@@ -375,6 +481,8 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("partitions", lambda value: not value, "empty"),
     ("replication_key", lambda value: value is None or value == REPLICATION_KEY, repr(REPLICATION_KEY)),
     ("replication_key_value", lambda value: value is None or _is_time(value), "a time"),
+    ("saved_replication_key_value", lambda value: value is None or _is_time(value), "a time or null"),
+    ("start_date", lambda value: value is None or _is_time(value), "a time or null"),
     ("cursor", lambda value: value is None or _is_text(value), "text or null"),
     ("anchor_id", lambda value: value is None or _is_text(value), "text or null"),
     ("anchor_created_at", lambda value: value is None or _is_time(value), "a time or null"),
@@ -389,6 +497,11 @@ _SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("recent_ids", lambda value: value is None or _is_texts(value), "a list of texts"),
     ("streams", lambda value: value is None or _is_texts(value), "a list of texts"),
     ("before_anchor", lambda value: value is None or _is_texts(value), "a list of texts"),
+    (
+        "logs_before_anchor",
+        lambda value: value is None or (type(value) is int and value >= 0),
+        "a count or null",
+    ),
 )
 """What each key of the state has to be, where it is there."""
 

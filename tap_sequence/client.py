@@ -131,7 +131,7 @@ class SequenceClient:
         """Get one page, of `limit` logs or `page_size`.
 
         Raises:
-            BadRequestError: The API answered 400.
+            BadRequestError: The API refused the request as it stands.
             RequestError: The request failed for good, or for longer than the retry budget.
             RecordError: A log on the page does not fit the schema.
         """
@@ -246,12 +246,6 @@ class SequenceClient:
                     "api_url choose the host."
                 )
                 return RequestError(msg)
-            case Action.ASK_WALK:
-                msg = (
-                    f"Sequence refused {request} as a bad request: {problem}{effort}. Look at api_version and the "
-                    "filters; their defaults are right."
-                )
-                return BadRequestError(msg)
             case Action.FOLLOW:
                 msg = (
                     f"Sequence redirected {request} more than {_MAX_REDIRECTS} times{effort}. Look at api_url, and ask "
@@ -259,8 +253,11 @@ class SequenceClient:
                 )
                 return RequestError(msg)
             case _:
-                msg = f"Sequence refused {request}: {problem}{effort}. Look at api_url and the filters."
-                return RequestError(msg)
+                msg = (
+                    f"Sequence refused {request}: {problem}{effort}. Look at api_url, api_version and the filters; "
+                    "their defaults are right."
+                )
+                return BadRequestError(msg) if action is Action.ASK_WALK else RequestError(msg)
 
     def _answer(self, attempt: _Attempt) -> Answer:
         """Send the request, follow redirects within the host, and return what comes of it."""

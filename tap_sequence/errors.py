@@ -57,7 +57,7 @@ class UnanswerableError(RequestError):
 
 
 class BadRequestError(RequestError):
-    """The API answered 400. With a cursor from an earlier run it means that the cursor is no longer honoured."""
+    """The API refused the request as it stands: with a cursor from an earlier run, the cursor is no longer honoured."""
 
 
 class RecordError(TapSequenceError):

@@ -18,6 +18,11 @@ class SortOrder(StrEnum):
     ASCENDING = "ASC"
     DESCENDING = "DESC"
 
+    @property
+    def reverse(self) -> SortOrder:
+        """The other direction."""
+        return SortOrder.DESCENDING if self is SortOrder.ASCENDING else SortOrder.ASCENDING
+
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
@@ -70,6 +75,7 @@ class Page:
             visible then is on the page. By the API's own clock (`Date`), where it tells; a local clock that is wrong
             would shorten the lookback, or keep a cursor from ever being saved.
         size: Bytes of the body that it came in.
+        has_pagination: Whether the API said that the list ends here, where `after` is None.
     """
 
     logs: tuple[Log, ...]
@@ -77,6 +83,7 @@ class Page:
     total: int | None
     asked_at: int
     size: int = 0
+    has_pagination: bool = True
 
     def ids(self) -> Iterator[str]:
         """Return the logs' ids, in order."""
@@ -84,4 +91,4 @@ class Page:
 
 
 Fetch: TypeAlias = Callable[[PageRequest], Page]
-"""Gets one page, or raises a RequestError; BadRequestError where the API answered 400."""
+"""Gets one page, or raises a RequestError; BadRequestError where the API refused the request as it stands."""

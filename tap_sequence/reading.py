@@ -13,6 +13,7 @@ from tap_sequence.readahead import ReadAhead
 from tap_sequence.settings import Settings
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting
+from tap_sequence.walk import asking_again_for_empty
 from tap_sequence.workers import ReadingAhead
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def plan_run(
         max_in_flight_requests=settings.max_in_flight_requests,
     )
 
+    ask = asking_again_for_empty(client.fetch)
+
     def fetch(request: PageRequest) -> Page:
-        return waiting.call(partial(client.fetch, request))
+        return waiting.call(partial(ask, request))
 
     def reading_ahead() -> ReadingAhead:
         return ReadingAhead(
-            fetch=client.fetch,
+            fetch=ask,
             fetch_now=fetch,
             wait=waiting.get,
             plan=plan,

@@ -10,7 +10,8 @@ import difflib
 import ipaddress
 import json
 import math
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, Self
@@ -22,7 +23,7 @@ from singer_sdk import typing as th
 
 from tap_sequence import __version__
 from tap_sequence.privacy import ACTIONS, HASH, KEEP
-from tap_sequence.timestamps import parse_timestamp
+from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
 
 API_URLS = {
     "production": "https://eu.sequencehq.com/api",
@@ -290,12 +291,15 @@ def parse_numbers(config: dict[str, Any]) -> None:
                 config[name] = number if math.isfinite(number) else config[name]
 
 
-def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def find_problems(
+    config: Mapping[str, Any], schema: Mapping[str, Any], now: Callable[[], float] = time.time
+) -> Iterator[str]:
     """Yield what is wrong with a config, each naming the setting and what it takes, and never a value of a secret.
 
     Args:
         config: The settings as given, with defaults filled in.
         schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+        now: Seconds since 1970.
     """
     known = schema["properties"]
     for name in config:
@@ -307,10 +311,10 @@ def find_problems(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Itera
         if name in known and next(Draft202012Validator(known[name]).iter_errors(value), None) is not None:
             wrong.add(name)
             yield f"{name} {_describe(name, value)}takes {_takes(known[name])}"
-    yield from (problem for name, problem in _problems_beyond_schema(config) if name not in wrong)
+    yield from (problem for name, problem in _problems_beyond_schema(config, now()) if name not in wrong)
 
 
-def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
     for name in _SECRETS:
         value = config.get(name)
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
@@ -329,7 +333,11 @@ def _problems_beyond_schema(config: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield "api_url", f"api_url {problem}"
     if "start_date" in config:
         try:
-            parse_timestamp(config["start_date"])
+            if parse_timestamp(config["start_date"]) > now * MICROSECONDS:
+                yield (
+                    "start_date",
+                    f"start_date {config['start_date']} is in the future; set it to a time in the past",
+                )
         except (ValueError, AttributeError, TypeError, OverflowError):
             yield (
                 "start_date",

@@ -11,22 +11,25 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from itertools import count
 from typing import TypeAlias
 
-from tap_sequence.bookmark import BEFORE_ANCHOR, DISORDER, Anchor, Bookmark, Start
-from tap_sequence.errors import BadRequestError, IncompleteLogError, PaginationLoopError, RequestError
+from tap_sequence.bookmark import BEFORE_ANCHOR, DISORDER, Anchor, Bookmark, Edit, Start
+from tap_sequence.errors import (
+    BadRequestError,
+    IncompleteLogError,
+    PaginationLoopError,
+    RequestError,
+    StateError,
+)
 from tap_sequence.pages import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.timestamps import format_timestamp
 from tap_sequence.walk import walk
 
 Pages: TypeAlias = Generator[tuple[PageRequest, Page], None, None]
 """A walk: each page with the request that brought it. Whoever leaves it before its end closes it."""
 
-LOOKS_FOR_MISSING_LOGS = 3
-"""How often a walk that ended too early looks again without finding anything, before the run fails."""
-
-LOOKS_IN_ALL = 12
-"""How often it looks again where each time it finds something, but never enough."""
+RECHECKS = 3
+"""How often a walk that ended before the newest log is made again, before the run fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,15 @@ class LogSync:
         self._reading_ahead = reading_ahead or (lambda: nullcontext(fetch))
         self._bookmark = bookmark
         self._start_date = start_date
+        # Only logs created at or after this time are emitted; None: all are.
+        self._since = start_date
         self._logger = logger
         self._pause = pause
-        self._read = 0
         self._total: int | None = None
-        self._first: Page | None = None
+        self._last: PageRequest | None = None
+        self._last_page: Page | None = None
+        self._has_newest_first = False
+        self._first: Log | None = None
 
     def batches(self) -> Iterator[Batch]:
         """Yield the logs to emit, page by page.
@@ -96,42 +103,81 @@ class LogSync:
             RequestError: A page could not be read.
             PaginationLoopError: The API goes round in circles.
             IncompleteLogError: The list ended too early.
+            StateError: The state names a time to come.
         """
-        match self._bookmark.start:
-            case Start.NOTHING:
-                yield from self._from_nothing()
-            case Start.OTHER_QUERY:
-                self._logger.warning(
-                    "The state belongs to another query (host, API version or filters changed), so its cursor is "
-                    "not used: the log is read as without state."
-                )
-                yield from self._from_nothing()
-            case Start.CURSOR:
-                pages = self._pages_from_saved_cursor()
-                if pages is None:
-                    yield from self._backward_to_bookmark()
-                else:
-                    yield from self._forward(pages, whole=self._bookmark.cursor is None)
-            case Start.BACKWARD:
-                yield from self._backward_to_bookmark()
+        start = self._bookmark.start
+        if start is Start.OTHER_QUERY:
+            self._logger.warning(
+                "The state belongs to another query (host, API version or filters changed), so its cursor is "
+                "not used: the log is read as without state."
+            )
+        if start in {Start.NOTHING, Start.OTHER_QUERY}:
+            self._bookmark.start_date = self._start_date
+            yield from self._from_nothing()
+            return
+        self._warn_of_edit()
+        earlier = self._settle_start_date()
+        pages = self._pages_from_saved_cursor() if start is Start.CURSOR else None
+        yield from self._backward_to_bookmark() if pages is None else self._forward(pages)
+        if earlier is not None:
+            yield from self._reach_back(earlier)
 
     # What the run starts with
 
+    def _warn_of_edit(self) -> None:
+        match self._bookmark.edit:
+            case Edit.SET_BACK:
+                self._logger.warning(
+                    "replication_key_value was set back to %s by hand: all logs since then are emitted again.",
+                    self._bookmark.replication_key_value,
+                )
+            case Edit.SET_FORWARD:
+                self._logger.warning(
+                    "replication_key_value was changed by hand, which has no effect: the position saved beside it "
+                    "decides what is new, so that no log is missed."
+                )
+
+    def _settle_start_date(self) -> int | None:
+        """Decide from which time on logs are emitted, given a state; return a `start_date` to reach back to, if any."""
+        wanted, bookmark = self._start_date, self._bookmark
+        if not bookmark.has_start_date and bookmark.latest is not None and wanted is not None:
+            # An earlier version or another tool did not save it. One that fits is taken for the one that was used.
+            bookmark.start_date = wanted if wanted <= bookmark.latest else None
+        self._since = bookmark.start_date
+        if wanted is None or wanted == self._since:
+            return None
+        if self._since is not None and wanted < self._since:
+            return wanted
+        self._logger.warning(
+            "start_date %s has no effect, because the state goes on from an earlier time: all logs that are new since "
+            "the last run are emitted. To emit only those since start_date, run once without a state.",
+            format_timestamp(wanted),
+        )
+        return None
+
     def _from_nothing(self) -> Iterator[Batch]:
-        pages = self._walk_forward()
-        if self._start_date is None:
-            yield from self._forward(pages, whole=True)
+        since = self._since
+        plan = _Backward() if since is None else _Backward(since=since, read_on_to=since - DISORDER)
+        pages = self._pages_from_start()
+        if pages is None:
+            yield from self._backward(plan, walk(self._fetch, SortOrder.DESCENDING))
+            return
+        if since is None:
+            yield from self._forward(pages)
             return
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
         _, first = _first_page_with_logs(pages)
         if first is None:
-            # An empty list has to add up like any other.
-            yield from self._forward(self._walk_forward(), whole=True)
-        elif first[1].logs[-1].created_at >= self._start_date:
-            yield from self._forward(_chain(first, pages), whole=True)
-        else:
-            since = self._start_date
-            yield from self._backward(_Backward(since=since, read_on_to=since - DISORDER))
+            # The end of an empty list is checked like any other.
+            yield from self._forward(self._walk_forward())
+            return
+        is_nearly_all = first[1].logs[-1].created_at >= since
+        backward = None if is_nearly_all else self._pages_from_newest()
+        if backward is None:
+            yield from self._forward(_chain([first], pages))
+            return
+        pages.close()
+        yield from self._backward(plan, backward)
 
     def _pages_from_saved_cursor(self) -> Pages | None:
         """Return the walk from the saved cursor or, with a warning, None where the API does not honour it.
@@ -139,9 +185,9 @@ class LogSync:
         Data tells: the first log must be the one that stood there when the cursor was saved.
         """
         cursor = self._bookmark.cursor
-        pages = self._walk_forward(cursor)
         if cursor is None:
-            return pages
+            return self._pages_from_start()
+        pages = self._walk_forward(cursor)
         try:
             skipped, first = _first_page_with_logs(pages)
         except BadRequestError as error:
@@ -150,8 +196,8 @@ class LogSync:
             why = "the API leads in circles from it"
         else:
             log_id = first[1].logs[0].id if first else None
-            if self._bookmark.is_continued_by(log_id):
-                return _chain(first, pages) if first else pages
+            if first and self._bookmark.is_continued_by(log_id):
+                return _chain([first], pages)
             found = "nothing" if log_id is None else f"a log that was not expected there ({log_id})"
             why = f"the API answers it with {found} after {skipped} empty pages"
         self._logger.warning(
@@ -163,14 +209,152 @@ class LogSync:
         return None
 
     def _backward_to_bookmark(self) -> Iterator[Batch]:
-        anchor, latest, lookback = self._bookmark.anchor, self._bookmark.latest, self._bookmark.lookback
+        anchor, latest, cursor = self._bookmark.anchor, self._bookmark.latest, self._bookmark.cursor
         if anchor is not None:
-            yield from self._backward(_Backward(self._bookmark.settled_ids))
+            plan = _Backward(self._bookmark.settled_ids)
+        elif self._bookmark.start is not Start.BACKWARD and cursor is None:
+            # All that was read, from the start of the list on, is known by its id.
+            plan = _Backward()
         elif latest is not None:
-            since = latest - lookback
-            yield from self._backward(_Backward(since=since, read_on_to=min(since, latest - DISORDER)))
+            since = latest - self._bookmark.lookback
+            plan = _Backward(since=since, read_on_to=min(since, latest - DISORDER))
         else:
+            self._bookmark.drop_cursor()
             yield from self._from_nothing()
+            return
+        pages = self._pages_from_newest()
+        if pages is None:
+            yield from self._forward_to_news()
+            return
+        if plan.goes_by_time and latest is not None:
+            begun = _begin(pages)
+            self._check_time(latest, begun)
+            pages = _chain(begun, pages)
+        yield from self._backward(plan, pages)
+
+    def _check_time(self, latest: int, begun: Sequence[tuple[PageRequest, Page]]) -> None:
+        """Refuse a bare `replication_key_value` that is yet to come; warn of one after the newest log."""
+        value = self._bookmark.replication_key_value
+        if any(latest > page.asked_at + DISORDER for _, page in begun):
+            msg = (
+                f"The state cannot be used: its replication_key_value ({value}) is in the future, so that every log "
+                "would be passed over. Nothing was emitted. Correct it, or start without a state."
+            )
+            raise StateError(msg)
+        newest = max((log.created_at for log in _logs_of(begun)), default=latest)
+        if newest < latest - DISORDER:
+            self._logger.warning(
+                "The newest log (%s) is older than the state's replication_key_value (%s): if that is not the time of "
+                "a log that was loaded, logs before it are not emitted. To emit them, set it to an earlier time.",
+                format_timestamp(newest),
+                value,
+            )
+
+    def _forward_to_news(self) -> Iterator[Batch]:
+        """Read from the oldest log up to what is new: the API honours neither the cursor nor the descending order."""
+        bookmark, goal = self._bookmark, self._bookmark.settled_ids
+        if not goal and bookmark.latest is not None and bookmark.start is Start.BACKWARD:
+            self._since = bookmark.start_date = bookmark.latest - bookmark.lookback
+        bookmark.logs_before_anchor = None
+        pages = self._walk_forward()
+        for request, page in pages if goal else ():
+            known = [place for place, log in enumerate(page.logs, 1) if log.id in goal]
+            if known:
+                bookmark.settle([*goal, *(log.id for log in page.logs[: known[-1]])])
+                yield from self._forward(_chain([(request, page)], pages))
+                return
+        # None of these logs is there any more, so all are newer.
+        yield from self._forward(self._walk_forward())
+
+    def _reach_back(self, start_date: int) -> Iterator[Batch]:
+        """Emit the logs that were passed over because of a later `start_date`."""
+        until, newest, goal, has_met_anchor = (
+            self._bookmark.start_date,
+            None,
+            self._bookmark.settled_ids,
+            False,
+        )
+        assert until is not None  # noqa: S101  # it is later
+        self._logger.info("Reading back to start_date, which was %s before.", format_timestamp(until))
+        plan = _Backward(since=start_date, read_on_to=start_date - DISORDER)
+        with closing(self._pages_from_newest() or self._walk_forward()) as pages:
+            for request, page in pages:
+                new = plan.new(page.logs, _knows_none)
+                wanted = [log for log in new if start_date <= log.created_at < until]
+                # What has come since lies before the anchor is met, and the next run meets it again.
+                if request.order is SortOrder.DESCENDING and not has_met_anchor:
+                    has_met_anchor = not goal.isdisjoint(page.ids())
+                    self._bookmark.settle(log.id for log in wanted)
+                newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
+                yield Batch(wanted, _ignore, _nothing, read=len(page.logs), seen=0)
+                if plan.has_come_back and page.after is not None:
+                    raise PaginationLoopError(_came_back(request))
+                if request.order is SortOrder.DESCENDING and plan.is_complete_with(page):
+                    break
+        self._bookmark.reached_back(start_date, newest)
+
+    # In which order the API lists
+
+    def _pages_from_start(self) -> Pages | None:
+        """Return the walk from the oldest log or, with a warning, None where the API lists the newest first."""
+        return self._in_order(self._walk_forward(), SortOrder.ASCENDING)
+
+    def _pages_from_newest(self) -> Pages | None:
+        """Return the walk from the newest log or, with a warning, None where the API lists the oldest first."""
+        return self._in_order(walk(self._fetch, SortOrder.DESCENDING), SortOrder.DESCENDING)
+
+    def _in_order(self, pages: Pages, order: SortOrder) -> Pages | None:
+        begun = _begin(pages)
+        logs = _logs_of(begun)
+        # Times alone prove nothing, as logs may be dated anyhow. But whatever is asked for, the same list comes. That is
+        # worth a request where a walk that can be resumed would go the wrong way; a single page has all logs anyway.
+        goes_on = order is SortOrder.ASCENDING and bool(begun) and begun[-1][1].after is not None
+        is_plausible = _spans(logs, order) > DISORDER if goes_on else _spans(logs, order) >= 0
+        if (
+            is_plausible
+            or not self._is_listed_in_any_order(logs, order.reverse)
+            or self._fixed_order(logs) is not order.reverse
+        ):
+            return _chain(begun, pages)
+        pages.close()
+        self._has_newest_first |= order is SortOrder.ASCENDING
+        self._warn_of_order(order)
+        return None
+
+    def _is_listed_in_any_order(self, logs: Sequence[Log], order: SortOrder) -> bool:
+        """Whether the list begins with these logs when `order` is asked for, too."""
+        others = self._first_logs(order)
+        ids, other_ids = {log.id for log in logs}, {log.id for log in others}
+        common = [log.id for log in logs if log.id in other_ids]
+        return len(common) > 1 and common == [log.id for log in others if log.id in ids]
+
+    def _fixed_order(self, logs: Sequence[Log]) -> SortOrder | None:
+        """Return in which order an API lists that begins with these logs whatever it is asked for.
+
+        None where all logs are of one time.
+        """
+        listed = list(logs)
+        pages = walk(self._fetch, SortOrder.ASCENDING)
+        while abs(span := _spans(listed, SortOrder.ASCENDING)) <= DISORDER and (page := next(pages, None)):
+            listed += page[1].logs
+        return (SortOrder.ASCENDING if span > 0 else SortOrder.DESCENDING) if span else None
+
+    def _first_logs(self, order: SortOrder) -> Sequence[Log]:
+        """Return the first logs of the list, or none where the API refuses the order."""
+        try:
+            return _logs_of(_begin(walk(self._fetch, order)))
+        except BadRequestError as error:
+            self._logger.debug("The list cannot be read in order %s: %s", order, error)
+            return ()
+
+    def _warn_of_order(self, asked: SortOrder) -> None:
+        found, direction = ("newest", "backward") if asked is SortOrder.ASCENDING else ("oldest", "forward")
+        self._logger.warning(
+            "The API lists the %s log first although sortOrder=%s was asked for. Reading %s from there; no log is missed.",
+            found,
+            asked,
+            direction,
+        )
 
     # Forward
 
@@ -178,63 +362,73 @@ class LogSync:
         with self._reading_ahead() as fetch:
             yield from walk(fetch, SortOrder.ASCENDING, start)
 
-    def _forward(self, pages: Pages, *, whole: bool) -> Iterator[Batch]:
-        """Emit what a forward walk brings. A `whole` one began at the oldest log, so that its end can be checked."""
-        looks = 0
-        for all_looks in count(1):
-            before = self._read
-            self._bookmark.forward_begins()
-            last: PageRequest | None = None
-            last_ids: set[str] = set()
-            with closing(pages):
-                for request, page in pages:
-                    self._check_it_leads_on(request, page)
-                    new = self._new(page.logs)
-                    # Looking again, only what is new counts: the rest was counted the first time.
-                    counted = {log.id for log in (new if looks else page.logs)} - last_ids
-                    self._read += len(counted)
-                    last, last_ids = request, {log.id for log in page.logs}
-                    if page.total is not None:
-                        self._total = page.total
-                    yield self._forward_batch(request, page, new, self._total if whole else None)
-            if not whole or self._total is None or self._read >= self._total:
+    def _forward(self, pages: Pages) -> Iterator[Batch]:
+        """Emit what a forward walk brings, and make sure that it ends at the newest log."""
+        yield from self._forward_once(pages)
+        unread = self._unread_newest()
+        for rechecks in range(RECHECKS):
+            if unread is None:
                 break
-            looks = looks + 1 if self._read == before else 1
-            if looks > LOOKS_FOR_MISSING_LOGS or all_looks > LOOKS_IN_ALL:
-                raise IncompleteLogError(self._give_up(last, self._total))
-            self._logger.warning(
-                "The list ended after %d logs, but the API says there are %d: looking again.",
-                self._read,
-                self._total,
-            )
-            self._pause(float(2 ** (looks - 1)))
-            # The same that the next run would do. It also meets logs that became visible behind the walk's back.
-            again = self._pages_from_saved_cursor()
+            if rechecks:
+                # Before, it is likely to have become visible just now.
+                self._logger.warning("The list ended before its newest log (%s): looking again.", unread.id)
+                self._pause(float(2 ** (rechecks - 1)))
+            # The same that the next run would do.
+            again = None if self._has_newest_first else self._pages_from_saved_cursor()
             if again is None:
                 yield from self._backward_to_bookmark()
                 return
-            pages = again
-        self._bookmark.forward_done()
+            yield from self._forward_once(again)
+            unread = None if self._bookmark.knows(unread.id) else self._unread_newest()
+        if unread is not None:
+            raise IncompleteLogError(
+                _ends_before_newest(self._last, unread, self._bookmark.listed, self._total)
+            )
+        self._warn_of_missing(self._bookmark.listed, self._total)
+        self._bookmark.forward_done(self._total)
         self._warn_of_forgotten()
 
-    def _give_up(self, last: PageRequest | None, total: int) -> str:
-        """Return the error's text for a list that ends too early, and make sure that the next run misses nothing."""
-        ask = "If it stays so, ask Sequence's support why totalResultSize and the list differ."
+    def _forward_once(self, pages: Pages) -> Iterator[Batch]:
+        is_whole = self._bookmark.cursor is None
+        self._bookmark.forward_begins()
+        with closing(pages):
+            for request, page in pages:
+                self._check_it_leads_on(request, page)
+                self._last, self._last_page = request, page
+                if page.total is not None:
+                    self._total = page.total
+                yield self._forward_batch(request, page, self._total if is_whole else None)
+
+    def _unread_newest(self) -> Log | None:
+        """Return the newest log, if the walk ended before it."""
+        last = self._last_page
+        is_end_clear = last is not None and not last.logs and last.has_pagination
+        if self._bookmark.listed == self._total if self._total is not None else is_end_clear:
+            return None
         try:
-            newest = self._fetch(PageRequest(SortOrder.DESCENDING, None, 1, is_optional=True)).logs
-        except RequestError:
-            newest = ()
-        if newest and not any(self._bookmark.knows(log.id) for log in newest):
-            return (
-                f"The API ends the list at {last} after {self._read} logs but says that there are {total}. What was "
-                f"read is emitted: run again to go on from there. {ask}"
+            _, newest = _first_page_with_logs(walk(self._fetch, SortOrder.DESCENDING))
+        except BadRequestError as error:
+            self._logger.debug("The end of the list cannot be checked: %s", error)
+            return None
+        if newest is None or self._bookmark.knows(newest[1].logs[0].id):
+            return None
+        logs = self._first_logs(SortOrder.DESCENDING)
+        if self._is_listed_in_any_order(logs, SortOrder.ASCENDING):
+            self._has_newest_first = self._fixed_order(logs) is SortOrder.DESCENDING
+            if not self._has_newest_first:
+                # This is the oldest log, and nothing tells which is the newest.
+                return None
+            self._warn_of_order(SortOrder.ASCENDING)
+        return newest[1].logs[0]
+
+    def _warn_of_missing(self, listed: int | None, total: int | None) -> None:
+        if listed is not None and total is not None and total > listed:
+            self._logger.warning(
+                "The API counts %d logs (totalResultSize) but lists %d, the newest among them. All that it lists is "
+                "emitted. If a log is missing, run once without a state; a target that upserts then has each log once.",
+                total,
+                listed,
             )
-        # The end is right, so something was left out on the way.
-        self._bookmark.restart()
-        return (
-            f"The API's list has {self._read} logs up to {last}, but it says that there are {total}. To find the missing "
-            f"ones, the next run reads the whole list again. {ask}"
-        )
 
     def _check_it_leads_on(self, request: PageRequest, page: Page) -> None:
         """Notice an API that answers a cursor with the first page of the list, which an earlier run has read."""
@@ -246,21 +440,17 @@ class LogSync:
             return
         if self._first is None:
             self._first = self._ask_for_first()
-        if self._first is not None and self._first.logs[0].id == page.logs[0].id:
+        if self._first is not None and self._first.id == page.logs[0].id:
             raise PaginationLoopError(_came_back(request))
 
-    def _ask_for_first(self) -> Page | None:
-        """Return the list's first page that has logs on it, if any has."""
+    def _ask_for_first(self) -> Log | None:
+        """Return the list's first log, if it has any."""
         _, first = _first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
-        return first[1] if first else None
+        return first[1].logs[0] if first else None
 
-    def _is_late(self, page: Page) -> bool:
-        """Whether the first log on a page may have become visible only now."""
-        return not self._bookmark.is_settled(page.logs[0], page.asked_at)
+    def _forward_batch(self, request: PageRequest, page: Page, total: int | None) -> Batch:
+        new = self._new(page.logs)
 
-    def _forward_batch(
-        self, request: PageRequest, page: Page, new: Sequence[Log], total: int | None
-    ) -> Batch:
         def done() -> None:
             self._bookmark.page_done(request.cursor, page.logs, page.asked_at)
 
@@ -275,12 +465,14 @@ class LogSync:
 
     # Backward
 
-    def _backward(self, plan: _Backward) -> Iterator[Batch]:
+    def _backward(self, plan: _Backward, pages: Pages) -> Iterator[Batch]:
         """Emit, newest first, what the plan says is new."""
         stretch = _Stretch(self._bookmark, plan)
         newest: Log | None = None
         had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
+        total: int | None = None
+        began_at = 0
 
         def batch(logs: Sequence[Log], new: Sequence[Log]) -> Batch:
             nonlocal newest, had_news
@@ -290,8 +482,11 @@ class LogSync:
             seen = sum(self._bookmark.knows(log.id) for log in logs)
             return Batch(wanted, _ignore, _nothing, read=len(logs), seen=seen)
 
-        for request, page in walk(self._fetch, SortOrder.DESCENDING):
-            new = plan.new(page.logs, self._bookmark)
+        for request, page in pages:
+            # Of the first page, as what comes after it is not read.
+            total = page.total if total is None else total
+            began_at = began_at or page.asked_at
+            new = plan.new(page.logs, self._bookmark.knows)
             if plan.has_come_back and page.after is not None:
                 raise PaginationLoopError(_came_back(request))
             stretch.add(page)
@@ -303,15 +498,32 @@ class LogSync:
         else:
             # That it was the end is believed where nothing depends on it, or where the oldest log was read.
             first = None if plan.is_complete and stretch.has_cursor else self._ask_for_first()
-            if first is None or plan.has_read_lately(first.logs[0].id) or self._is_late(first):
+            if first is None or plan.has_read_lately(first.id) or self._cannot_be_met(first, began_at):
                 stretch.reached_start()
             elif not plan.has_met_goal:
-                raise IncompleteLogError(_ends_early(request, plan.read, first.logs[0].id))
-        self._bookmark.backward_done(stretch.anchor(), stretch.before_anchor(), stretch.logs(), newest)
+                raise IncompleteLogError(_ends_early(request, plan.read, first.id))
+        self._warn_of_missing(stretch.listed(), total)
+        self._bookmark.backward_done(
+            stretch.anchor(),
+            stretch.before_anchor(),
+            stretch.logs(),
+            newest,
+            logs_before_anchor=None if total is None else max(0, total - stretch.from_anchor_on()),
+        )
         if stretch.cursor is not None and (had_news or had_position):
             self._win_cursor(stretch)
         self._warn_of_forgotten()
         self._logger.info("Read backward: %d logs.", plan.read)
+
+    def _cannot_be_met(self, first: Log, began_at: int) -> bool:
+        """Whether the first log of the list may be missing in a backward walk that has read all."""
+        # It came meanwhile, or late; or it is the newest, whatever is asked for.
+        return (
+            first.created_at >= began_at
+            or not self._bookmark.is_settled(first, began_at)
+            or self._has_newest_first
+            or self._is_listed_in_any_order(self._first_logs(SortOrder.ASCENDING), SortOrder.DESCENDING)
+        )
 
     def _win_cursor(self, stretch: _Stretch) -> None:
         """Try to find a cursor from which the next run can go forward. Data proves it, never the cursor's looks."""
@@ -336,7 +548,7 @@ class LogSync:
         return list(unique.values())
 
     def _is_wanted(self, log: Log) -> bool:
-        return self._start_date is None or log.created_at >= self._start_date
+        return self._since is None or log.created_at >= self._since
 
     def _warn_of_forgotten(self) -> None:
         if self._bookmark.forgotten:
@@ -368,6 +580,8 @@ class _Backward:
         """Whether the last page ended where this walk was before."""
         self.read = 0
         """Logs read so far."""
+        self.goes_by_time = not goal and since > 0
+        """Whether the walk ends at a time."""
         self._goal = goal
         self._since = since
         self._read_on_to = read_on_to
@@ -377,7 +591,7 @@ class _Backward:
         self._first: set[str] = set()
         self._last: deque[set[str]] = deque(maxlen=10)
 
-    def new(self, logs: Sequence[Log], bookmark: Bookmark) -> list[Log]:
+    def new(self, logs: Sequence[Log], knows: Callable[[str], bool]) -> list[Log]:
         """Return which logs are new by what is known so far, given the next page, newest first."""
         result: list[Log] = []
         self._has_met_known = False
@@ -388,7 +602,7 @@ class _Backward:
         self.read += len(unseen)
         for log in unseen.values():
             self.has_met_goal = self.has_met_goal or log.id in self._goal
-            if log.id in self._goal or bookmark.knows(log.id):
+            if log.id in self._goal or knows(log.id):
                 if not self.is_complete:
                     result += self._undecided
                 self._undecided = []
@@ -472,6 +686,22 @@ class _Stretch:
         """The list has no older log."""
         self._is_whole_list = True
 
+    def listed(self) -> int | None:
+        """Return how many logs the list has, as far as is known."""
+        if self._is_whole_list:
+            return self._plan.read
+        before, anchor = self._bookmark.logs_before_anchor, self._bookmark.anchor
+        if before is None or anchor is None or self._goal_at is None:
+            return None
+        is_anchor = self._newest_first[self._goal_at].id == anchor.id
+        return before + self._goal_at + 1 if is_anchor else None
+
+    def from_anchor_on(self) -> int:
+        """Return how many logs were read from `anchor` on."""
+        if self.has_cursor:
+            return self._behind_cursor
+        return len(self._newest_first) if self._is_whole_list or self._goal_at is None else self._goal_at + 1
+
     def anchor(self) -> Anchor | None:
         """Return where the next run may stop; None if all of the list is known."""
         if self.has_cursor:
@@ -507,6 +737,11 @@ def _nothing() -> None:
     """A backward walk has nothing to say of a single page."""
 
 
+def _knows_none(_log_id: str) -> bool:
+    """To who reads back, no log is known: none of the time in question was emitted."""
+    return False
+
+
 def _created_at(log: Log) -> int:
     return log.created_at
 
@@ -514,8 +749,18 @@ def _created_at(log: Log) -> int:
 def _ends_early(last: PageRequest, read: int, oldest: str) -> str:
     return (
         f"The API ends the list at {last} after {read} logs, but its oldest log ({oldest}) is not among the last of "
-        "them. Nothing is lost: run again, and it is read anew from the last STATE. If it stays so, report it to "
-        "Sequence's support."
+        "them. Nothing is lost: run again, and it is read anew from the last STATE. If it stays so, run once without a "
+        "state and without start_date, which reads the list from its oldest log, and report it to Sequence's support."
+    )
+
+
+def _ends_before_newest(last: PageRequest | None, newest: Log, listed: int | None, total: int | None) -> str:
+    read = "" if listed is None else f" after {listed} logs"
+    count = "" if total is None else f" (it counts {total})"
+    return (
+        f"The API ends the list at {last}{read}, before its newest log {newest.id}{count}. What was read is emitted: run "
+        "again to go on from there. If it stays so, run once with another page_size, and ask Sequence's support why the "
+        "list ends there."
     )
 
 
@@ -526,9 +771,30 @@ def _came_back(request: PageRequest) -> str:
     )
 
 
-def _chain(first: tuple[PageRequest, Page], rest: Pages) -> Pages:
-    yield first
-    yield from rest
+def _chain(first: Sequence[tuple[PageRequest, Page]], rest: Pages) -> Pages:
+    with closing(rest):
+        yield from first
+        yield from rest
+
+
+def _begin(pages: Pages) -> list[tuple[PageRequest, Page]]:
+    """Return the first pages of a walk, until there are two logs on them."""
+    begun = []
+    for request, page in pages:
+        begun.append((request, page))
+        if len(_logs_of(begun)) > 1:
+            break
+    return begun
+
+
+def _logs_of(pages: Sequence[tuple[PageRequest, Page]]) -> list[Log]:
+    return [log for _, page in pages for log in page.logs]
+
+
+def _spans(logs: Sequence[Log], order: SortOrder) -> int:
+    """Return from the first log's `createdAt` to the last one's, in microseconds, negative if against the order."""
+    span = logs[-1].created_at - logs[0].created_at if logs else 0
+    return span if order is SortOrder.ASCENDING else -span
 
 
 def _first_page_with_logs(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:

@@ -12,6 +12,17 @@ from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
 from tap_sequence.pagination import CursorPaginator
 
 
+def asking_again_for_empty(fetch: Fetch) -> Fetch:
+    """Return a fetch that asks once more for an empty page with a page after it: its logs may only be late."""
+
+    def fetch_twice(request: PageRequest) -> Page:
+        page = fetch(request)
+        is_doubtful = not page.logs and page.after is not None and not request.is_optional
+        return fetch(request) if is_doubtful else page
+
+    return fetch_twice
+
+
 def walk(
     fetch: Fetch, order: SortOrder, start: str | None = None
 ) -> Generator[tuple[PageRequest, Page], None, None]:

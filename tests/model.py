@@ -6,18 +6,20 @@ import base64
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.decoding import PageDecoder
 from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
 from tap_sequence.hints import Hints
-from tap_sequence.pages import Page, PageRequest
+from tap_sequence.pages import Page, PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import PATH
 from tap_sequence.sync import Batch, LogSync
+from tap_sequence.walk import asking_again_for_empty
 from tests.stepping import SteppedReadingAhead
 
 LOGGER = logging.getLogger("tests.model")
@@ -41,9 +43,13 @@ class ModelRun:
 
 
 def fetch_from(
-    api: SimulatedApi, now: Callable[[], int], page_size: int, query: Query
+    api: SimulatedApi,
+    now: Callable[[], int],
+    page_size: int,
+    query: Query,
+    fixed_order: SortOrder | None = None,
 ) -> Callable[[PageRequest], Page]:
-    """Return a fetch that asks the simulated API."""
+    """Return a fetch that asks the simulated API, which lists in `fixed_order`, if any, whatever it is asked for."""
     headers = {"authorization": "Basic " + base64.b64encode(":".join(api.credentials).encode()).decode()}
     filters = {
         "activityLogObjectId": query.activity_log_object_id,
@@ -54,7 +60,7 @@ def fetch_from(
         asked_at = now()
         parameters = {
             "limit": str(page_size),
-            "sortOrder": str(request.order),
+            "sortOrder": str(fixed_order or request.order),
             "after": request.cursor,
             **filters,
         }
@@ -68,6 +74,18 @@ def fetch_from(
         return _DECODER.decode(response.body, asked_at=asked_at)
 
     return fetch
+
+
+def without_logs(fetch: Callable[[PageRequest], Page], number: int | None) -> Callable[[PageRequest], Page]:
+    """Return a fetch whose answer to the request of this number lacks its logs, if another page follows it."""
+    requests = count(1)
+
+    def answer(request: PageRequest) -> Page:
+        page = fetch(request)
+        is_empty = next(requests) == number and page.after is not None
+        return replace(page, logs=()) if is_empty else page
+
+    return answer
 
 
 def run(
@@ -85,9 +103,12 @@ def run(
     emitted: list[str] | None = None,
     written: list[dict[str, Any]] | None = None,
     ahead: int | None = None,
+    fixed_order: SortOrder | None = None,
+    empty: int | None = None,
 ) -> ModelRun:
     """Make one run, as the stream would; killed after `kill_after` records if it gets that far.
 
+    With `empty`, the page of the request with this number comes without its logs, if another page follows it.
     With `ahead`, it reads ahead, and answers come in an order drawn from this seed.
 
     Of a run that fails, `emitted` and `written` hold the ids and the states.
@@ -98,7 +119,7 @@ def run(
     query = query or Query("model", "v")
     bookmark = Bookmark.load(state or {}, query, lookback_seconds)
     cursors = {(state or {}).get("cursor"), None}
-    ask = fetch_from(api, now, page_size, query)
+    ask = asking_again_for_empty(without_logs(fetch_from(api, now, page_size, query, fixed_order), empty))
 
     def fetch(request: PageRequest) -> Page:
         page = ask(request)

@@ -65,10 +65,13 @@ def test_the_state_holds_the_standard_keys_and_the_contracts() -> None:
     assert bookmark.to_state() == {
         "replication_key": "createdAt",
         "replication_key_value": log(3, 4000).created_at_text,
+        "saved_replication_key_value": log(3, 4000).created_at_text,
+        "start_date": None,
         "cursor": "c1",
         "anchor_id": "log-2",
         "anchor_created_at": log(2, 5000).created_at_text,
         "before_anchor": ["log-1"],
+        "logs_before_anchor": 1,
         "query": {
             "host": "eu.sequencehq.com/api",
             "api_version": "2024-07-30",
@@ -205,7 +208,9 @@ def test_a_cursor_is_honoured_if_it_leads_to_the_anchor_and_to_nothing_else() ->
     by_hand = load({"query": QUERY.to_state(), "cursor": "c1", "recent_ids": ["log-3"]})
     assert by_hand.is_continued_by("log-3")
     assert not by_hand.is_continued_by("log-2")
-    assert load({"query": QUERY.to_state(), "cursor": "c1"}).is_continued_by(None)
+    without_memory = load({"query": QUERY.to_state(), "cursor": "c1"})
+    assert without_memory.is_continued_by("log-9")
+    assert not without_memory.is_continued_by(None)
 
 
 def test_a_state_for_another_query_is_not_used() -> None:

@@ -25,8 +25,16 @@ from hypothesis.stateful import (
 )
 
 from tap_sequence.bookmark import Query
-from tap_sequence.simulator import CursorKind, EndOfList, LogIds, Options, SimulatedApi, UnknownCursor
-from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.pages import SortOrder
+from tap_sequence.simulator import (
+    CursorKind,
+    EndOfList,
+    LogIds,
+    Options,
+    SimulatedApi,
+    UnknownCursor,
+)
+from tap_sequence.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 from tests.conftest import count
 from tests.model import KilledError, ModelRun, run
 
@@ -63,18 +71,30 @@ class Histories(RuleBasedStateMachine):
         start_after=st.none() | st.integers(0, 600),
         disorder=st.sampled_from([0, DISORDER]),
         lookback=st.sampled_from([LOOKBACK, LOOKBACK, LOOKBACK, 0]),
+        least_gap=st.sampled_from([0, 0, 1_000]),
     )
     def begin(
-        self, page_size: int, start_after: int | None, disorder: int, lookback: int, **options: Any
+        self,
+        page_size: int,
+        start_after: int | None,
+        disorder: int,
+        lookback: int,
+        least_gap: int,
+        **options: Any,
     ) -> None:
         count("histories in process")
         self.api = SimulatedApi(Options(**options))
         self.now = EPOCH
         self.page_size = page_size
         self.lookback = lookback
+        # Logs of one millisecond may take their places in any order, which is late enough without a lookback.
+        self.least_gap = least_gap if lookback else 1_000
         # Without a lookback nothing that takes its place late is owed.
         self.disorder = disorder if lookback or self.api.store.order_by_id else 0
         self.start_date = None if start_after is None else EPOCH + start_after * MICROSECONDS
+        # From which time on the runs so far owe every log, by the state.
+        self.bound = self.start_date
+        self.fixed_order: SortOrder | None = None
         self.query = Query("model", "v")
         self.state: dict[str, Any] = {}
         self.late: list[tuple[int, int]] = []
@@ -89,12 +109,12 @@ class Histories(RuleBasedStateMachine):
     @rule(logs=LOGS)
     def logs_happen(self, logs: list[tuple[int, int]]) -> None:
         for gap, delay in logs:
-            # Logs of one millisecond may take their places in any order, which is late enough without a lookback.
-            self.now += gap if self.lookback else max(gap, 1_000)
+            self.now += max(gap, self.least_gap)
             late = delay * MICROSECONDS if self.lookback and not self.backdated else 0
             self.late.append((self.now + late, self.now))
         self._reveal()
 
+    @precondition(lambda self: self.fixed_order is None)
     @rule(days=st.integers(1, 3), what=st.sampled_from(["id and createdAt", "createdAt"]))
     def a_log_is_dated_in_the_future(self, days: int, what: str) -> None:
         self.now += 1_000
@@ -107,7 +127,16 @@ class Histories(RuleBasedStateMachine):
 
     # Where the list is ordered by time, such a log is late by more than any lookback; a walk that has only a time to go
     # by ends at it; and it passes for settled, so that a late one before it is not waited for.
-    @precondition(lambda self: self.api.store.order_by_id and self.start_date is None and not self.late)
+    @precondition(
+        lambda self: (
+            (not self.state or self._is_state_of_query())
+            and self.api.store.order_by_id
+            and self.start_date is None
+            and self.bound is None
+            and self.fixed_order is None
+            and not self.late
+        )
+    )
     @rule(days=st.integers(1, 3))
     def a_log_is_dated_in_the_past(self, days: int) -> None:
         self.now += 1_000
@@ -144,6 +173,49 @@ class Histories(RuleBasedStateMachine):
         self.page_size = page_size
         self.api.options = dataclasses.replace(self.api.options, cursor_key=key)
 
+    # Only their times tell in which order an API lists that does not follow sortOrder.
+    @precondition(
+        lambda self: self.least_gap and not self.disorder and not self.misdated and not self.backdated
+    )
+    @rule(order=st.none() | st.sampled_from(SortOrder))
+    def the_api_follows_sort_order_no_more_or_again(self, order: SortOrder | None) -> None:
+        self.fixed_order = order
+
+    # What a bare state did not emit, nothing tells.
+    @precondition(lambda self: not self.state or "query" in self.state)
+    @rule(start_after=st.none() | st.integers(0, 600))
+    def the_start_date_moves(self, start_after: int | None) -> None:
+        if not self.backdated:
+            start = None if start_after is None else EPOCH + start_after * MICROSECONDS
+            self.start_date = None if start is None else min(start, self.now)
+
+    @precondition(lambda self: self.lookback and not self.backdated and self._is_state_of_query())
+    @rule(seconds=st.sampled_from([1, 30, LOOKBACK, 5_000]))
+    def the_replication_key_value_is_set_back(self, seconds: int) -> None:
+        value = parse_timestamp(self.state["replication_key_value"]) - seconds * MICROSECONDS
+        if value <= self.now:
+            self.state = {**self.state, "replication_key_value": format_timestamp(value)}
+            self._forget_since(value)
+
+    @precondition(lambda self: self._is_state_of_query())
+    @rule(days=st.integers(1, 3))
+    def the_replication_key_value_is_set_forward(self, days: int) -> None:
+        value = parse_timestamp(self.state["replication_key_value"]) + days * 86_400 * MICROSECONDS
+        self.state = {**self.state, "replication_key_value": format_timestamp(value)}
+
+    def _is_state_of_query(self) -> bool:
+        is_edited = self.state.get("replication_key_value") != self.state.get("saved_replication_key_value")
+        return self.state.get("query") == self.query.to_state() and not is_edited and self._has_value()
+
+    def _has_value(self) -> bool:
+        return self.state.get("replication_key_value") is not None
+
+    def _forget_since(self, value: int) -> None:
+        """Nothing tells any more which of the logs within the lookback before a time, and since, were emitted."""
+        bound = value - self.lookback * MICROSECONDS
+        for query, ids in self.described.items():
+            self.described[query] = {log_id for log_id in ids if self._is_before(log_id, bound)}
+
     # A bare state was made with the old lookback in mind.
     @precondition(lambda self: self.lookback and "query" in self.state)
     @rule(lookback=st.sampled_from([LOOKBACK, 3 * LOOKBACK]))
@@ -170,14 +242,12 @@ class Histories(RuleBasedStateMachine):
             and self.lookback
             and not self.backdated
             and parse_timestamp(value) <= self.now
-            and self.state.get("query") == self.query.to_state()
+            and self._is_state_of_query()
+            and self.start_date == self.bound
             and data.draw(st.booleans(), label="keep only the replication_key_value")
         ):
             self.state = {"replication_key_value": value}
-            bound = parse_timestamp(value) - self.lookback * MICROSECONDS
-            # Nothing tells any more which of the younger ones were emitted.
-            for query, ids in self.described.items():
-                self.described[query] = {log_id for log_id in ids if self._is_before(log_id, bound)}
+            self._forget_since(parse_timestamp(value))
             return
         if self.state and "query" not in self.state:
             return  # Nothing would tell the run that the query is another.
@@ -188,15 +258,19 @@ class Histories(RuleBasedStateMachine):
 
     # Runs
 
-    @rule(meanwhile=st.just([]) | LOGS, ahead=AHEAD)
-    def run_that_finishes(self, meanwhile: list[tuple[int, int]], ahead: int | None) -> None:
+    @rule(meanwhile=st.just([]) | LOGS, ahead=AHEAD, empty=st.none() | st.integers(1, 8))
+    def run_that_finishes(
+        self, meanwhile: list[tuple[int, int]], ahead: int | None, empty: int | None
+    ) -> None:
+        before, is_usual = self.state, self.start_date == self.bound
+        self.bound = self._bound_after_run()
         owed = self._owed()
-        before = self.state
-        result = self._run(between_batches=self._grow_by(meanwhile), ahead=ahead)
+        result = self._run(between_batches=self._grow_by(meanwhile), ahead=ahead, empty=empty)
         self._check(result, len(result.ids))
         assert owed <= self.emitted[self.query], "lost"
         # What happens meanwhile can make the run look again, which costs the overlap once more.
-        if not meanwhile and before.get("query") == self.query.to_state() and self.start_date is None:
+        is_usual = is_usual and empty is None and self.fixed_order is None and self.start_date is None
+        if not meanwhile and is_usual and before.get("query") == self.query.to_state():
             pages = math.ceil(len(result.ids) / self.page_size)
             overlap = math.ceil(len(before["recent_ids"]) / self.page_size)
             # Hints start after a page in this model, and after ten in real runs.
@@ -214,12 +288,14 @@ class Histories(RuleBasedStateMachine):
         self, logs: list[tuple[int, int]], kill_after: int, state_every: int, ahead: int | None
     ) -> None:
         self.logs_happen(logs)
-        before = self.state
+        before, bound, begins_anew = self.state, self._bound_after_run(), self._begins_anew()
         try:
             result = self._run(kill_after=kill_after, state_every=state_every, ahead=ahead)
         except KilledError as killed:
             result = killed.args[0]
             count("killed runs")
+            # An earlier start_date is reached only at the end.
+            bound = self.start_date if begins_anew and result.states else self.bound
         # A backward walk's STATE stays where it was until the walk is complete, and describes nothing of it.
         moved = [
             index
@@ -227,6 +303,16 @@ class Histories(RuleBasedStateMachine):
             if _position(state) not in {_position(before), _position({})}
         ]
         self._check(result, moved[-1] if moved else 0)
+        self.bound = bound
+
+    def _begins_anew(self) -> bool:
+        return not self.state or self.state.get("query", self.query.to_state()) != self.query.to_state()
+
+    def _bound_after_run(self) -> int | None:
+        """Return from which time on every log has been emitted once a run has finished."""
+        if self._begins_anew() or self.bound is None or self.start_date is None:
+            return self.start_date if self._begins_anew() else self.bound
+        return min(self.start_date, self.bound)
 
     def _grow_by(self, logs: list[tuple[int, int]]) -> Callable[[], None]:
         """Return what lets one of `logs` happen each time that it is called."""
@@ -250,6 +336,7 @@ class Histories(RuleBasedStateMachine):
             page_size=self.page_size,
             lookback_seconds=self.lookback,
             start_date=self.start_date,
+            fixed_order=self.fixed_order,
             **options,
         )
 
@@ -272,8 +359,8 @@ class Histories(RuleBasedStateMachine):
             for log in self.api.store.logs()
             # One dated long after its neighbours in the list may stand anywhere before `start_date`.
             if (
-                self.start_date is None
-                or (parse_timestamp(log["createdAt"]) >= self.start_date and log["id"] not in self.misdated)
+                self.bound is None
+                or (parse_timestamp(log["createdAt"]) >= self.bound and log["id"] not in self.misdated)
             )
             and (
                 wanted is None

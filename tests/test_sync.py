@@ -11,7 +11,7 @@ import pytest
 
 from tap_sequence.bookmark import Bookmark, Query
 from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
-from tap_sequence.pages import Log, Page, PageRequest
+from tap_sequence.pages import Log, Page, PageRequest, SortOrder
 from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
 from tap_sequence.sync import LogSync
 from tap_sequence.timestamps import format_timestamp, parse_timestamp
@@ -178,18 +178,24 @@ def test_logs_that_become_visible_late_are_emitted_by_the_next_run_and_only_thes
     assert run(api, second.states[-1], now=lambda: newest + 61 * SECOND).ids == []
 
 
-def test_logs_that_become_visible_behind_the_walks_back_do_not_make_it_fail() -> None:
-    """The total counts them, the walk has passed them: it looks again and finds them."""
+def test_a_log_that_becomes_visible_after_the_walk_has_passed_its_place_is_emitted_by_the_next_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The total counts it already, so both numbers are warned of; nothing is read again."""
     api = account(1000)
     newest = max(parse_timestamp(log["createdAt"]) for log in api.store.logs())
     pages = iter(range(1000))
+    late: list[str] = []
 
     def appear() -> None:
         if next(pages) == 97:
-            api.store.add_at([newest - 200 * SECOND])
+            late.extend(api.store.add_at([newest - 200 * SECOND]))
 
-    result = run(api, now=lambda: newest + SECOND, page_size=10, between_batches=appear)
-    assert sorted(result.ids) == sorted(api.store.ids())
+    first = run(api, now=lambda: newest + SECOND, page_size=10, between_batches=appear)
+    assert sorted([*first.ids, *late]) == sorted(api.store.ids())
+    assert "counts 1001 logs (totalResultSize) but lists 1000" in caplog.text
+    second = run(api, first.states[-1], now=lambda: newest + 2 * SECOND)
+    assert second.ids == late
 
 
 def test_logs_that_arrive_while_the_walk_is_on_are_emitted_too() -> None:
@@ -219,9 +225,32 @@ def test_logs_that_stay_away_end_the_run_with_both_numbers() -> None:
         run(api, now=long_after)
 
 
-def test_without_a_total_the_absent_after_is_believed() -> None:
+def test_an_after_that_is_missing_midway_is_not_believed_without_a_total_either() -> None:
     api = account(1000, with_total=False, faults=[Fault.parse("4=no-after")])
-    assert run(api, now=long_after).ids == api.store.ids()[:400]
+    assert run(api, now=long_after).ids == api.store.ids()
+
+
+@pytest.mark.parametrize("with_total", [True, False])
+def test_a_list_that_ends_before_its_newest_log_fails_and_the_next_run_goes_on_from_there(
+    with_total: bool,  # noqa: FBT001  # a parameter
+) -> None:
+    api = account(1000, with_total=with_total, faults=[Fault.parse("4-=no-after")])
+    emitted: list[str] = []
+    states: list[dict[str, Any]] = []
+    newest = api.store.ids()[-1]
+    with pytest.raises(IncompleteLogError, match=rf"before its newest log {newest}"):
+        run(api, now=long_after, emitted=emitted, written=states)
+    assert len(api.requests) < 30
+    api.options = dataclasses.replace(api.options, faults=[])
+    second = run(api, states[-1], now=long_after)
+    assert emitted + second.ids == api.store.ids()
+
+
+def test_the_end_of_the_list_costs_a_request_only_where_the_total_does_not_confirm_it() -> None:
+    for with_total, requests in ((True, 1), (False, 2)):
+        api = account(250, with_total=with_total)
+        state = run(api, now=long_after).states[-1]
+        assert run(api, state, now=long_after).requests == requests
 
 
 def test_a_last_page_without_pagination_does_not_make_the_total_forgotten() -> None:
@@ -231,9 +260,50 @@ def test_a_last_page_without_pagination_does_not_make_the_total_forgotten() -> N
 
 
 def test_an_empty_page_with_an_after_is_not_the_end() -> None:
-    api = account(250, with_total=False, faults=[Fault.parse("2=empty-page")])
+    api = account(250, with_total=False, faults=[Fault.parse("2-3=empty-page")])
     ids = api.store.ids()
     assert run(api, now=long_after).ids == ids[:100] + ids[200:]
+
+
+@pytest.mark.parametrize("request_number", range(1, 6))
+def test_an_empty_page_with_an_after_is_asked_for_once_more(request_number: int) -> None:
+    """In the first run and in the next: its logs may only be late."""
+    api = account(450, faults=[Fault.parse(f"{request_number}=empty-page")])
+    first = run(api, now=long_after)
+    assert first.ids == api.store.ids()
+    new = api.store.grow(350)
+    api.forget_requests()
+    assert sorted(run(api, first.states[-1], now=long_after).ids) == sorted(new)
+
+
+def test_logs_left_out_of_an_incremental_run_are_warned_of_with_both_numbers_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An empty page twice in a row: the total tells, as the state has how many logs lie before the anchor."""
+    api = account(1000)
+    first = run(api, now=long_after)
+    api.store.grow(350)
+    api.forget_requests()
+    api.options = dataclasses.replace(api.options, faults=[Fault.parse("2-3=empty-page")])
+    second = run(api, first.states[-1], now=long_after)
+    assert len(second.ids) == 250
+    assert "counts 1350 logs (totalResultSize) but lists 1250" in caplog.text
+    caplog.clear()
+    third = run(api, second.states[-1], now=long_after)
+    assert (third.ids, third.requests, caplog.text) == ([], 1, "")
+
+
+def test_logs_that_the_api_deletes_are_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    api = account(1000)
+    state: Any = run(api, now=long_after).states[-1]
+    for _ in range(3):
+        for log_id in api.store.ids()[:200]:
+            api.store.remove(log_id)
+        new = api.store.grow(30)
+        result = run(api, state, now=long_after)
+        assert sorted(result.ids) == sorted(new)
+        state = result.states[-1]
+    assert caplog.text == ""
 
 
 def test_going_round_in_circles_ends_the_run() -> None:
@@ -503,11 +573,14 @@ def test_a_log_dated_in_the_future_does_not_make_the_state_grow() -> None:
     assert len(run(api, result.states[-1], now=long_after).states[-1]["recent_ids"]) <= 2 * plain + 2
 
 
-def test_a_total_that_is_never_reached_ends_the_run_even_while_logs_keep_coming() -> None:
-    api = account(300)
+@pytest.mark.parametrize("total", ["one too many", "capped"])
+def test_a_total_that_is_never_reached_is_warned_of_and_nothing_is_read_again(
+    total: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = account(650)
 
     class Api:
-        """Says that there is one log more than there is, and has a new one for each look."""
+        """Says that there is one log more than there is, or 1,000 however many there are."""
 
         credentials = api.credentials
         requests = api.requests
@@ -516,19 +589,236 @@ def test_a_total_that_is_never_reached_ends_the_run_even_while_logs_keep_coming(
         def respond(path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
             response = api.respond(path, query, headers)
             page = json.loads(response.body)
-            page["pagination"]["totalResultSize"] += 1
-            if "after" not in page["pagination"]:
-                api.store.grow(1)
+            counted = page["pagination"]["totalResultSize"] + 1 if total == "one too many" else 1000
+            page["pagination"]["totalResultSize"] = counted
             return dataclasses.replace(response, body=json.dumps(page).encode())
 
-    with pytest.raises(IncompleteLogError, match="the next run reads the whole list again"):
-        run(Api(), now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
-    assert len(api.requests) < 60
+    first = run(Api(), now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
+    assert first.ids == api.store.ids()
+    assert f"counts {651 if total == 'one too many' else 1000} logs" in caplog.text
+    assert "lists 650" in caplog.text
+    second = run(Api(), first.states[-1], now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
+    assert (second.ids, len(api.requests) <= 12) == ([], True)
+    new = api.store.grow(120)
+    third = run(Api(), second.states[-1], now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
+    assert sorted(third.ids) == sorted(new)
 
 
-def test_logs_left_out_on_the_way_are_brought_by_the_next_run() -> None:
-    api = account(1000, faults=[Fault.parse("4=empty-page")])
-    states: list[dict[str, Any]] = []
-    with pytest.raises(IncompleteLogError, match=r"has 900 logs .* there are 1000"):
-        run(api, now=long_after, written=states)
-    assert set(run(api, states[-1], now=long_after).ids) >= set(api.store.ids()[300:400])
+# `start_date` that moves between runs
+
+
+@every_cursor
+@every_end
+def test_an_earlier_start_date_is_read_back_to(cursor_kind: CursorKind, end_of_list: EndOfList) -> None:
+    api = account(1000, cursor_kind=cursor_kind, end_of_list=end_of_list)
+    logs = api.store.logs()
+    times = [parse_timestamp(log["createdAt"]) for log in logs]
+    first = run(api, now=long_after, start_date=times[700])
+    new = api.store.grow(30)
+    second = run(api, first.states[-1], now=long_after, start_date=times[200])
+    assert sorted(first.ids + second.ids) == sorted([*(log["id"] for log in logs[200:]), *new])
+    assert second.requests <= 3 + 12
+    third = run(api, second.states[-1], now=long_after, start_date=times[200])
+    assert third.ids == []
+    assert third.requests <= 2
+    # Emitted already, all of it.
+    assert run(api, third.states[-1], now=long_after, start_date=times[700]).ids == []
+
+
+def test_a_run_that_is_killed_on_the_way_back_to_an_earlier_start_date_misses_nothing() -> None:
+    api = account(1000)
+    times = [parse_timestamp(log["createdAt"]) for log in api.store.logs()]
+    first = run(api, now=long_after, start_date=times[700])
+    with pytest.raises(KilledError) as killed:
+        run(api, first.states[-1], now=long_after, start_date=times[200], kill_after=250)
+    second = killed.value.args[0]
+    third = run(api, second.states[-1], now=long_after, start_date=times[200])
+    assert sorted(first.ids + third.ids) == sorted(api.store.ids()[200:])
+
+
+@pytest.mark.parametrize("start_date", ["later than the state", "none"])
+def test_a_start_date_later_than_the_state_passes_nothing_over(
+    start_date: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Airflow's data_interval_start is after a run that was missed."""
+    api = account(200)
+    first = run(api, now=long_after, start_date=parse_timestamp(created(api, 0)))
+    new = api.store.grow(300)
+    moved = parse_timestamp(created(api, 450)) if start_date == "later than the state" else None
+    second = run(api, first.states[-1], now=long_after, start_date=moved)
+    assert sorted(second.ids) == sorted(new)
+    assert ("has no effect" in caplog.text) is (moved is not None)
+
+
+def test_a_state_of_an_earlier_version_takes_the_start_date_for_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = account(500)
+    start = parse_timestamp(created(api, 300))
+    state = _without_new_keys(run(api, now=long_after, start_date=start).states[-1])
+    new = api.store.grow(20)
+    second = run(api, state, now=long_after, start_date=start)
+    assert (sorted(second.ids), caplog.text) == (sorted(new), "")
+    earlier = run(api, second.states[-1], now=long_after, start_date=parse_timestamp(created(api, 100)))
+    assert sorted(earlier.ids) == sorted(api.store.ids()[100:300])
+
+
+def test_a_state_of_an_earlier_version_whose_start_date_was_mistyped_misses_nothing() -> None:
+    """2062 in place of 2026: that run passed over everything."""
+    api = account(1000)
+    state = _without_new_keys(run(api, now=long_after, start_date=long_after()).states[-1])
+    assert run(api, state, now=long_after, start_date=1).ids == api.store.ids()
+
+
+def _without_new_keys(state: dict[str, Any]) -> dict[str, Any]:
+    new = {"saved_replication_key_value", "start_date", "logs_before_anchor"}
+    return {key: value for key, value in state.items() if key not in new}
+
+
+# States that people make
+
+
+def test_a_bare_replication_key_value_in_the_future_is_refused() -> None:
+    api = account(1000)
+    with pytest.raises(StateError, match=r"replication_key_value .* is in the future"):
+        run(api, {"replication_key_value": "2062-01-01T00:00:00Z"}, now=long_after)
+
+
+def test_a_bare_replication_key_value_after_the_newest_log_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = account(1000)
+    value = format_timestamp(parse_timestamp(created(api, -1)) + 86_400 * SECOND)
+    assert run(api, {"replication_key_value": value}, now=long_after).ids == []
+    assert "is older than the state's replication_key_value" in caplog.text
+    caplog.clear()
+    run(api, {"replication_key_value": created(api, -1)}, now=long_after)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("is_of_earlier_version", [False, True])
+def test_a_replication_key_value_set_back_beside_the_rest_is_followed(
+    is_of_earlier_version: bool,  # noqa: FBT001  # a parameter
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As `meltano state merge` leaves it."""
+    api = account(1000)
+    state = run(api, now=long_after).states[-1]
+    if is_of_earlier_version:
+        state = _without_new_keys(state)
+    state["replication_key_value"] = created(api, 600)
+    second = run(api, state, now=long_after)
+    bound = parse_timestamp(created(api, 600)) - 300 * SECOND
+    assert sorted(second.ids) == sorted(
+        log["id"] for log in api.store.logs() if parse_timestamp(log["createdAt"]) >= bound
+    )
+    assert "set back" in caplog.text
+    assert run(api, second.states[-1], now=long_after).ids == []
+
+
+@pytest.mark.parametrize("value", [None, "2062-01-01T00:00:00Z"])
+def test_a_replication_key_value_set_forward_beside_the_rest_passes_nothing_over(
+    value: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = account(1000)
+    state = run(api, now=long_after).states[-1]
+    new = api.store.grow(30)
+    second = run(api, {**state, "replication_key_value": value}, now=long_after)
+    assert sorted(second.ids) == sorted(new)
+    assert "has no effect" in caplog.text
+    assert parse_timestamp(second.states[-1]["replication_key_value"]) < long_after()
+
+
+@every_answer
+def test_a_cursor_without_anchor_and_ids_that_leads_to_nothing_is_not_believed(
+    unknown_cursor: UnknownCursor,
+) -> None:
+    api = account(300, unknown_cursor=unknown_cursor)
+    state = {"cursor": "Zm9yZ290dGVu", "query": Query("model", "v").to_state()}
+    first = run(api, state, now=long_after)
+    if unknown_cursor is not UnknownCursor.ELSEWHERE:  # which nothing tells from a cursor that is right
+        assert first.ids == api.store.ids()
+    assert run(api, first.states[-1], now=long_after).ids == []
+
+
+# The direction
+
+
+@pytest.mark.parametrize("logs", [1, 2, 90, 100, 650])
+@every_cursor
+@every_end
+def test_a_list_that_comes_newest_first_whatever_is_asked_is_read_backward(
+    cursor_kind: CursorKind, end_of_list: EndOfList, logs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = account(logs, cursor_kind=cursor_kind, end_of_list=end_of_list)
+    order = SortOrder.DESCENDING
+    first = run(api, now=long_after, fixed_order=order)
+    assert sorted(first.ids) == sorted(api.store.ids())
+    assert ("lists the newest log first" in caplog.text) is (logs > 1)
+    state = first.states[-1]
+    for number in (0, 120, 350):
+        new = api.store.grow(number) if number else []
+        result = run(api, state, now=long_after, fixed_order=order)
+        assert (len(result.ids), sorted(result.ids)) == (number, sorted(new))
+        overlap = len(state["recent_ids"])
+        assert result.requests <= (number + overlap) // 100 + 6
+        state = result.states[-1]
+
+
+@every_cursor
+@every_end
+def test_a_list_that_comes_oldest_first_whatever_is_asked_is_read_forward(
+    cursor_kind: CursorKind, end_of_list: EndOfList, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = account(500, cursor_kind=cursor_kind, end_of_list=end_of_list)
+    order = SortOrder.ASCENDING
+    start = parse_timestamp(created(api, 300))
+    first = run(api, now=long_after, fixed_order=order, start_date=start)
+    assert sorted(first.ids) == sorted(api.store.ids()[300:])
+    assert "lists the oldest log first" in caplog.text
+
+    new = api.store.grow(350)
+    state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
+    second = run(api, state, now=long_after, fixed_order=order, start_date=start)
+    assert sorted(second.ids) == sorted(new)
+    earlier = run(api, second.states[-1], now=long_after, fixed_order=order, start_date=1)
+    assert sorted(earlier.ids) == sorted(api.store.ids()[:300])
+    bare = run(api, {"replication_key_value": created(api, 700)}, now=long_after, fixed_order=order)
+    assert set(api.store.ids()[701:]) <= set(bare.ids) < set(api.store.ids()[600:])
+
+
+def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_misses_no_new_log() -> None:
+    """What an earlier version left: a cursor deep in the past."""
+    api = account(650)
+    ids = api.store.ids()
+    state = {
+        **run(api, now=long_after).states[-1],
+        "cursor": None,
+        "recent_ids": [],
+    }
+    anchor = api.store.logs()[100]
+    state |= {
+        "anchor_id": anchor["id"],
+        "anchor_created_at": anchor["createdAt"],
+        "before_anchor": ids[101:111],
+    }
+    del state["logs_before_anchor"]
+    new = api.store.grow(120)
+    result = run(api, state, now=long_after, fixed_order=SortOrder.DESCENDING)
+    assert set(new) <= set(result.ids)
+    assert run(api, result.states[-1], now=long_after, fixed_order=SortOrder.DESCENDING).ids == []
+
+
+def test_logs_dated_against_the_order_do_not_turn_the_walk_round(caplog: pytest.LogCaptureFixture) -> None:
+    """An import: the first page of the list falls in `createdAt`, and yet it is the oldest."""
+    api = account(0, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
+    now = 1_800_000_000 * SECOND
+    for number in range(150):
+        ahead = (150 - number) * 86_400 * SECOND
+        one, other = api.store.add_at([now + number * SECOND] * 2, disorder=-ahead)
+        if api.store.log(other)["createdAt"] > api.store.log(one)["createdAt"]:
+            one, other = other, one
+        api.store.remove(other)
+    result = run(api, now=long_after)
+    assert result.ids == api.store.ids()
+    assert "sortOrder" not in caplog.text

@@ -14,7 +14,14 @@ FEWEST_WORDS = 3
 
 NO_MESSAGES = (
     # Nouns that a message is completed with.
-    *("text or null", "a time or null", "an object of texts", "a list of texts", "a list of objects"),
+    *(
+        "text or null",
+        "a time or null",
+        "a count or null",
+        "an object of texts",
+        "a list of texts",
+        "a list of objects",
+    ),
     *("a whole number", "a text that is not empty", "a JSON object", "the value from your Sequence API"),
     *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
     *(
@@ -28,7 +35,6 @@ NO_MESSAGES = (
     ),
     # What to do, in the words with which a message goes on.
     *(
-        "If it stays so, ask",
         "Look at HTTPS_PROXY",
         "Look at the file",
         "Look at api_url.",
