@@ -32,7 +32,7 @@ from tap_sequence.pace import Pace
 from tap_sequence.pages import Page, PageRequest
 from tap_sequence.redact import excerpt
 from tap_sequence.settings import DEFAULT_PORTS, PATH, Settings
-from tap_sequence.transport import MAX_BODY_BYTES, Answer, Transport, parse_http_date
+from tap_sequence.transport import MAX_BODY_BYTES, Answer, ByteBudget, Take, Transport, parse_http_date
 
 _MAX_REDIRECTS = 5
 _BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
@@ -106,6 +106,7 @@ class SequenceClient:
         self._jitter = jitter
         self._lock = threading.Lock()
         self._in_flight = threading.BoundedSemaphore(settings.max_in_flight_requests)
+        self._budget = ByteBudget()
         self._warned_of_version = False
         self.requests_sent = 0
         """Requests sent so far, tries and redirects included."""
@@ -211,8 +212,10 @@ class SequenceClient:
 
     def _try(self, attempt: _Attempt) -> Page:
         attempt.tries += 1
-        answer = self._answer(attempt)
-        page, shape, problem = self._read(answer)
+        # Only the page that the walk needs next has a number.
+        with self._budget.share(is_ahead=attempt.request.number is None) as take:
+            answer = self._answer(attempt, take)
+            page, shape, problem = self._read(answer)
         action = action_for(answer.status, shape)
         if action is not Action.SLOW_DOWN:
             self._pace.answered(attempt.sent_at)
@@ -259,7 +262,7 @@ class SequenceClient:
                 )
                 return BadRequestError(msg) if action is Action.ASK_WALK else RequestError(msg)
 
-    def _answer(self, attempt: _Attempt) -> Answer:
+    def _answer(self, attempt: _Attempt, take: Take) -> Answer:
         """Send the request, follow redirects within the host, and return what comes of it."""
         parameters: dict[str, str | int | None] = {
             "limit": attempt.limit,
@@ -269,19 +272,19 @@ class SequenceClient:
             "activityLogObjectEntityId": self._settings.activity_log_object_entity_id,
         }
         try:
-            answer = self._send(attempt, self._url, parameters)
+            answer = self._send(attempt, self._url, parameters, take)
             for _ in range(_MAX_REDIRECTS):
                 if action_for(answer.status, Shape.NO_PAGE) is not Action.FOLLOW:
                     break
                 target = self._redirect_target(attempt.request, answer)
-                answer = self._send(attempt, target, _left_out(parameters, target))
+                answer = self._send(attempt, target, _left_out(parameters, target), take)
         except UnanswerableError as error:
             effort = self._effort(attempt)
             msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
             raise RequestError(msg) from error
         return answer
 
-    def _send(self, attempt: _Attempt, url: str, parameters: Mapping[str, Any] | None) -> Answer:
+    def _send(self, attempt: _Attempt, url: str, parameters: Mapping[str, Any] | None, take: Take) -> Answer:
         held = self._pace.seconds_held
         if held and self._is_over_budget(attempt, held):
             # Another thread, or an optional request, was told to wait for longer than this page may take.
@@ -293,7 +296,7 @@ class SequenceClient:
             attempt.started_at = min(attempt.started_at, attempt.sent_at)
             with self._lock:
                 self.requests_sent += 1
-            return self._transport.get(url, parameters)
+            return self._transport.get(url, parameters, take)
 
     def _redirect_target(self, request: PageRequest, answer: Answer) -> str:
         try:

@@ -63,8 +63,9 @@ class LogFedStream(Stream):
 
     @contextmanager
     def feeding(self) -> Iterator[None]:
-        """Count records meanwhile."""
+        """Count records meanwhile, and give them the load's version where the whole log is loaded."""
         self._index = self.records = 0
+        self._stream_version = self._sequence.initialized_at // 1000 if self.is_full_table else None
         with self.get_record_counter() as self._counter:
             yield
 
@@ -82,8 +83,13 @@ class LogFedStream(Stream):
     @property
     @override
     def emit_activate_version_messages(self) -> bool:
-        # Asked for only where the replication method is FULL_TABLE, whose loads they tell apart.
-        return True
+        # Not where the SDK writes it, before the records: a target deletes the older rows when the message comes.
+        return False
+
+    def activate_version(self) -> None:
+        """Tell the target that all rows of this load are written; only a load of the whole log has a version."""
+        if self._stream_version is not None:
+            self._write_activate_version_message(self._stream_version)
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:

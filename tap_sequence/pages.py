@@ -72,8 +72,8 @@ class Page:
         after: The cursor of the next page, or None at the end of the list.
         total: `totalResultSize`, where the API gave it.
         asked_at: A time no later than that at which the request was sent, in microseconds since 1970: all that was
-            visible then is on the page. By the API's own clock (`Date`), where it tells; a local clock that is wrong
-            would shorten the lookback, or keep a cursor from ever being saved.
+            visible then is on the page. By the earlier of both clocks, this machine's and the API's (`Date`): one that is
+            ahead would shorten the lookback.
         size: Bytes of the body that it came in.
         has_pagination: Whether the API said that the list ends here, where `after` is None.
     """

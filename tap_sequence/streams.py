@@ -6,21 +6,20 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import metrics
 from singer_sdk.singerlib import StateMessage
 
 from tap_sequence.bookmark import Bookmark
-from tap_sequence.errors import CatalogError, TapSequenceError
+from tap_sequence.errors import CatalogError
 from tap_sequence.feeding import LogFedStream
 from tap_sequence.items import ItemRows
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
 from tap_sequence.progress import Progress, Tally, counted
 from tap_sequence.settings import PATH
-from tap_sequence.stopping import StoppedError
 from tap_sequence.sync import Batch
 from tap_sequence.waiting import Waiting
 
@@ -101,10 +100,12 @@ class ActivityLogStream(LogFedStream):
                     if self._is_state_due():
                         self._write_state_message()
                     tap.stop_signals.check()
-            except (StoppedError, TapSequenceError):
-                # All that was written is described, so that the next run need not write it again.
+            except BaseException:
+                # Whatever it was, all that was written is described, so that the next run does not write it again.
                 self._write_state_message()
                 raise
+            for stream in fed:
+                stream.activate_version()
         self._write_state_message()
         # All is done, but who asked for a stop is to see one.
         tap.stop_signals.check()
@@ -192,10 +193,15 @@ class ActivityLogStream(LogFedStream):
     def _write_each(self, log: Log, fed: Sequence[LogFedStream], context: Context | None) -> Iterator[Record]:
         """Send a log's records one by one through what the SDK does with each, and yield those that are left."""
         decoded = [self._sequence.actor_email.apply(log.record)]
-        for stream in fed:
-            for record in stream.send(stream.rows(decoded), context, write=not self._is_test):
-                stream.count(1)
-                yield record
+        writer = self._tap.message_writer
+        # Where a map fails at one of them, none is written: the next run begins with this log.
+        with writer.together() if isinstance(writer, LineWriter) else nullcontext():
+            sent = [
+                list(stream.send(stream.rows(decoded), context, write=not self._is_test)) for stream in fed
+            ]
+        for stream, records in zip(fed, sent, strict=True):
+            stream.count(len(records))
+            yield from records
 
     # STATE messages
 

@@ -51,7 +51,7 @@ from tap_sequence.settings import (
     find_unknown_variables,
     parse_numbers,
 )
-from tap_sequence.stopping import StopSignals
+from tap_sequence.stopping import StopSignals, handle_hangup
 from tap_sequence.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.sync import LogSync
 from tap_sequence.waiting import Waiting
@@ -99,7 +99,9 @@ class SequenceTap(Tap):
             StateError: The state cannot be understood.
         """
         self.stop_signals = StopSignals()
-        kwargs.setdefault("message_writer", LineWriter())
+        # The SDK sees to the other two.
+        handle_hangup(self._handle_termination)
+        kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         if parse_env_config:
             for problem in find_unknown_variables(os.environ, self._env_var_prefix):
                 self.logger.warning(problem)

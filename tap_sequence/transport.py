@@ -11,19 +11,21 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
 from http import HTTPStatus
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
-from tap_sequence.errors import TransientRequestError, UnanswerableError
+from tap_sequence.api.connections import DEADLINE, BoundedAdapter, Deadline, DeadlineError, ProxyRefusedError
+from tap_sequence.errors import RequestError, TransientRequestError, UnanswerableError
 from tap_sequence.settings import is_loopback
 from tap_sequence.timestamps import MICROSECONDS
 
@@ -32,8 +34,14 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import override
 
-MAX_BODY_BYTES = 64 * 2**20
+Take: TypeAlias = Callable[[int], None]
+"""Takes some bytes out of a budget."""
+
+MAX_BODY_BYTES = 16 * 2**20
 """Largest body to take, in bytes once decompressed. A full page of logs is some hundred kilobytes."""
+
+MAX_AHEAD_BYTES = 12 * 2**20
+"""The same for all bodies together that are being read ahead of the walk."""
 
 _MAX_ERROR_BODY_BYTES = 2**20
 _CHUNK_BYTES = 2**16
@@ -58,6 +66,45 @@ class Answer:
     is_too_large: bool
     url: str
     asked_at: int
+
+
+class AheadTooLargeError(RequestError):
+    """A page that is not needed yet is too large to be read beside the others that are not."""
+
+
+class ByteBudget:
+    """Bounds the bytes of bodies that are read ahead at the same time, until they are decoded. Thread-safe.
+
+    Nobody waits for room, so nothing can lock up: a request for a page that the run does not need yet gives up where
+    there is none, and the page is asked for again when it is needed. Then it is bounded by MAX_BODY_BYTES alone.
+    """
+
+    def __init__(self, most: int = MAX_AHEAD_BYTES) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def share(self, *, is_ahead: bool) -> Iterator[Take]:
+        """Lend what one request takes by calling the function with a number of bytes, which raises AheadTooLargeError."""
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            with self._lock:
+                if count > self._left:
+                    raise AheadTooLargeError
+                self._left -= count
+                taken += count
+
+        try:
+            yield take if is_ahead else take_any
+        finally:
+            with self._lock:
+                self._left += taken
+
+
+def take_any(_count: int) -> None:
+    """Take bytes that no budget bounds."""
 
 
 class Transport:
@@ -97,44 +144,33 @@ class Transport:
         # One session serves one request at a time, whichever thread asks: requests does not promise more.
         self._idle: SimpleQueue[requests.Session] = SimpleQueue()
 
-    def get(self, url: str, parameters: Mapping[str, Any] | None = None) -> Answer:
-        """Send one GET request; follow no redirect.
+    def get(self, url: str, parameters: Mapping[str, Any] | None = None, take: Take = take_any) -> Answer:
+        """Send one GET request; follow no redirect. When it returns or raises, nothing of it goes on.
+
+        Args:
+            url: Where to.
+            parameters: The query.
+            take: Called with the number of bytes before each piece of the body is kept; may raise.
 
         Raises:
-            TransientRequestError: No whole answer came in time; another try may bring one.
+            TransientRequestError: No complete answer came in time; another try may bring one.
             UnanswerableError: No try will bring one.
         """
         try:
             session = self._idle.get_nowait()
         except Empty:
             session = self._new_session()
-        outcome: SimpleQueue[Answer | Exception] = SimpleQueue()
-        is_abandoned = threading.Event()
-
-        def work() -> None:
-            result: Answer | Exception
-            try:
-                result = self._exchange(session, url, parameters, is_abandoned)
-            except Exception as error:  # noqa: BLE001  # handed over to the caller, whatever it is
-                result = error
-            if is_abandoned.is_set():
-                session.close()
-            else:
-                # Before the outcome, so that the next request finds the connection.
-                self._idle.put(session)
-            outcome.put(result)
-
-        # Sockets know no deadline for a whole answer, only one for each piece: a server that drips byte by byte would
-        # be waited for as long as it likes. So the wait is here, and what comes too late is left to itself.
-        threading.Thread(target=work, daemon=True).start()
+        DEADLINE.set(Deadline(self._timeout, self._monotonic))
         try:
-            result = outcome.get(timeout=self._timeout)
-        except Empty:
-            is_abandoned.set()
-            result = requests.exceptions.Timeout()
-        if isinstance(result, Exception):
-            raise self._sort(result, url) from result
-        return result
+            answer = self._exchange(session, url, parameters, take)
+        except Exception as error:
+            session.close()
+            reason = self._sort(error, url)
+            if reason is error:
+                raise
+            raise reason from error
+        self._idle.put(session)
+        return answer
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -146,40 +182,46 @@ class Transport:
         session.trust_env = self._trusts_environment
         session.auth = self._auth
         session.headers.update(self._headers)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, BoundedAdapter())
         return session
 
     def _exchange(
-        self,
-        session: requests.Session,
-        url: str,
-        parameters: Mapping[str, Any] | None,
-        is_abandoned: threading.Event,
+        self, session: requests.Session, url: str, parameters: Mapping[str, Any] | None, take: Take
     ) -> Answer:
         sent_at, started = self._now(), self._monotonic()
         # Redirects are followed by hand: requests would follow one to any host.
-        response = session.get(
-            url, params=parameters, timeout=self._timeout, allow_redirects=False, stream=True
-        )
+        try:
+            response = session.get(
+                url, params=parameters, timeout=self._timeout, allow_redirects=False, stream=True
+            )
+        except TypeError as error:
+            # A proxy without a host, http://me:pw@, trips requests.
+            raise requests.exceptions.InvalidURL from error
         with response:
             seconds = self._monotonic() - started
             answered_at = parse_http_date(response.headers.get("Date", ""))
             if answered_at is not None:
-                # Date is cut to the second and written after the request arrived: this errs to the safe side.
-                sent_at = answered_at - seconds
-            body, is_too_large = _read_body(response, is_abandoned)
+                # Either clock may be ahead, and a time too late would let a log that is still to come be passed over. Date is
+                # cut to the second and written after the request arrived: this errs to the safe side, too.
+                sent_at = min(sent_at, answered_at - seconds)
+            body, is_too_large = _read_body(response, take)
         asked_at = math.floor(sent_at * MICROSECONDS)
         return Answer(response.status_code, response.headers, body, is_too_large, response.url, asked_at)
 
     def _sort(self, error: Exception, url: str) -> Exception:
         """Say whether a failure may pass, and what it is in words; never with a URL, which may hold a password."""
         host = urlsplit(url).hostname
-        root = _root_cause(error)
-        if isinstance(root, ssl.SSLError) and root.library == "X509":
-            # A bundle that holds no certificates comes to light only here, as a connection that failed.
-            error = root
-        for kind, what, advice in _FAILURES:
-            if isinstance(error, kind) or isinstance(root, kind):
-                message = what.format(host=host, timeout=f"{self._timeout:g}", cause=_words(root))
+        causes = list(_causes(error))
+        if isinstance(error, requests.exceptions.ProxyError) and _is_of(causes, ssl.SSLCertVerificationError):
+            host = "the proxy in HTTPS_PROXY or ALL_PROXY"
+        for cause in causes:
+            if isinstance(cause, ssl.SSLError) and cause.library == "X509":
+                # A bundle that holds no certificates comes to light only here, as a connection that failed.
+                error, causes = cause, [cause]
+        for kinds, what, advice in _FAILURES:
+            if _is_of(causes, kinds):
+                message = what.format(host=host, timeout=f"{self._timeout:g}", cause=_words(causes))
                 return (
                     TransientRequestError(message) if advice is None else UnanswerableError(message, advice)
                 )
@@ -188,17 +230,29 @@ class Transport:
 
 _CERTIFICATES = "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
 
-_FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str | None], ...] = (
+_Kinds: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+
+_FAILURES: tuple[tuple[_Kinds, str, str | None], ...] = (
     # A certificate does not get better by asking again.
     (
         ssl.SSLCertVerificationError,
         "the certificate of {host} is not trusted ({cause})",
         f"If a proxy or a private authority stands in between, name its certificates in {_CERTIFICATES}.",
     ),
-    (requests.exceptions.Timeout, "no whole answer within request_timeout_seconds ({timeout})", None),
+    (
+        (requests.exceptions.Timeout, DeadlineError),
+        "no complete response within {timeout} s (request_timeout_seconds)",
+        None,
+    ),
+    # Nor does a proxy change its mind.
+    (
+        ProxyRefusedError,
+        "the proxy that HTTPS_PROXY or ALL_PROXY names refused to connect to {host} ({cause})",
+        "Check the user and password in that variable, and whether the proxy allows this host; or name it in NO_PROXY.",
+    ),
     # Behind these is an address at which nothing will ever answer.
     (
-        requests.exceptions.InvalidURL,
+        (requests.exceptions.InvalidURL, urllib3.exceptions.LocationValueError),
         "the address cannot be used, or that of a proxy",
         "Look at HTTPS_PROXY and ALL_PROXY, which take http:// or https:// and a host, and at api_url.",
     ),
@@ -207,7 +261,6 @@ _FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str |
         "a proxy of this kind cannot be used",
         "Look at HTTPS_PROXY and ALL_PROXY, which take http:// or https:// and a host.",
     ),
-    (urllib3.exceptions.LocationValueError, "{host} is no host name", "Look at api_url."),
     # What networks and gateways do now and then; a name that cannot be resolved is one of them.
     (requests.exceptions.ProxyError, "the proxy that HTTPS_PROXY or ALL_PROXY names failed ({cause})", None),
     (requests.exceptions.ConnectionError, "the connection to {host} failed or was cut ({cause})", None),
@@ -218,7 +271,7 @@ _FAILURES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str |
     (OSError, "the certificates to trust cannot be read", f"Look at the file that {_CERTIFICATES} names."),
 )
 """Failures without an answer, each with what it is in words, and what to do where no other try will help. The first that
-fits counts."""
+fits the error, or one of its causes, counts."""
 
 
 class _Session(requests.Session):
@@ -239,15 +292,16 @@ def parse_http_date(text: str) -> float | None:
         return None
 
 
-def _read_body(response: requests.Response, is_abandoned: threading.Event) -> tuple[bytes, bool]:
+def _read_body(response: requests.Response, take: Take) -> tuple[bytes, bool]:
     """Return the body, decompressed piece by piece, and whether it was cut off because it is too large."""
     is_page = response.status_code == HTTPStatus.OK
     limit = MAX_BODY_BYTES if is_page else _MAX_ERROR_BODY_BYTES
     body = bytearray()
     try:
         for chunk in response.iter_content(_CHUNK_BYTES):
+            take(len(chunk))
             body += chunk
-            if len(body) > limit or is_abandoned.is_set():
+            if len(body) > limit:
                 return bytes(memoryview(body)[:limit]), True
     except requests.exceptions.RequestException:
         # An error is one by its status; its body only explains it.
@@ -256,12 +310,21 @@ def _read_body(response: requests.Response, is_abandoned: threading.Event) -> tu
     return bytes(body), False
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    """Return the innermost cause of a connection error; requests and urllib3 wrap it several times."""
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-    return error
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that it was raised from or after: requests and urllib3 wrap errors several times."""
+    yield error
+    inner = error.__cause__
+    if inner is not None:
+        yield from _causes(inner)
+    if error.__context__ is not None and error.__context__ is not inner:
+        yield from _causes(error.__context__)
 
 
-def _words(error: BaseException) -> str:
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+def _is_of(causes: Iterable[BaseException], kinds: _Kinds) -> bool:
+    return any(isinstance(cause, kinds) for cause in causes)
+
+
+def _words(causes: Sequence[BaseException]) -> str:
+    """Return what the innermost cause says that is known not to hold a URL: the system's words, or its type."""
+    said = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return str(said[-1]) if said else type(causes[-1]).__name__

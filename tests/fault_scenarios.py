@@ -120,7 +120,7 @@ LASTING: Sequence[tuple[str, str, Sequence[str]]] = (
     ("403", "403", ("credentials", "client_id", "client_secret")),
     ("404", "404", ("status 404, SimulatedFault: simulated status 404",)),
     ("redirect:{other}", "redirect to another host", ("another host", "api_url")),
-    ("huge:70", "a body of 70 MiB", ("64 MiB", "page_size")),
+    ("huge:70", "a body of 70 MiB", ("16 MiB", "page_size")),
 )
 
 ECHO = f"{CLIENT_ID} {CLIENT_SECRET} ada@example.com"
@@ -208,7 +208,7 @@ FORWARD: Sequence[Scenario] = (
         COMPLETE,
         (11, 15),
         (),
-        ["request_timeout_seconds (1)"],
+        ["within 1 s (request_timeout_seconds)"],
         settings=IMPATIENT,
         outage=Outage(1, 3, "silent"),
     ),
@@ -217,7 +217,7 @@ FORWARD: Sequence[Scenario] = (
         FAILS,
         (4, 4),
         (),
-        ["request_timeout_seconds (1)", *EXHAUSTED],
+        ["within 1 s (request_timeout_seconds)", *EXHAUSTED],
         settings={**SHORT, **IMPATIENT},
         outage=Outage(4, None, "silent"),
     ),
@@ -234,7 +234,7 @@ FORWARD: Sequence[Scenario] = (
         COMPLETE,
         (11, 14),
         ["4=slow:5"],
-        ["request_timeout_seconds (1)"],
+        ["within 1 s (request_timeout_seconds)"],
         settings=IMPATIENT,
     ),
     Scenario(
@@ -242,7 +242,7 @@ FORWARD: Sequence[Scenario] = (
         FAILS,
         (5, 9),
         ["4-=slow:5"],
-        ["request_timeout_seconds (1)", *EXHAUSTED],
+        ["within 1 s (request_timeout_seconds)", *EXHAUSTED],
         settings={**SHORT, **IMPATIENT},
     ),
     Scenario(
@@ -250,7 +250,7 @@ FORWARD: Sequence[Scenario] = (
         COMPLETE,
         (11, 14),
         ["4=drip:0.05"],
-        ["request_timeout_seconds (1)"],
+        ["within 1 s (request_timeout_seconds)"],
         settings=IMPATIENT,
     ),
     Scenario(
@@ -258,7 +258,7 @@ FORWARD: Sequence[Scenario] = (
         FAILS,
         (5, 9),
         ["4-=drip-head:0.05"],
-        ["request_timeout_seconds (1)", *EXHAUSTED],
+        ["within 1 s (request_timeout_seconds)", *EXHAUSTED],
         settings={**SHORT, **IMPATIENT},
     ),
     # Refusals and logs that do not fit

@@ -73,18 +73,18 @@ def test_every_kind_of_value_is_the_same_bytes_either_way(simulate: Simulate) ->
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "records_of_a_log"),
     [
-        {"stream_maps": {"activity_logs": {"traceId": None}}},
-        {"stream_maps": {"copy": {"__source__": "activity_logs"}}},
-        {"flattening_enabled": True, "flattening_max_depth": 2},
+        ({"stream_maps": {"activity_logs": {"traceId": None}}}, 1),
+        ({"stream_maps": {"copy": {"__source__": "activity_logs"}}}, 2),
+        ({"flattening_enabled": True, "flattening_max_depth": 2}, 1),
     ],
 )
-def test_where_the_sdk_would_change_records_each_goes_its_way(
-    simulate: Simulate, settings: dict[str, Any]
+def test_where_the_sdk_would_change_records_each_logs_go_their_way(
+    simulate: Simulate, settings: dict[str, Any], records_of_a_log: int
 ) -> None:
     recorder = written(config_for(simulate(20), **settings))
-    assert set(records_in_a_write(recorder)) == {1}
+    assert records_in_a_write(recorder) == [records_of_a_log] * 20
 
 
 def test_where_a_field_is_deselected_each_record_goes_the_sdks_way(simulate: Simulate) -> None:

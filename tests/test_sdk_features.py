@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from tap_sequence import streams
-from tap_sequence.simulator import Simulator
+from tap_sequence.simulator import Fault, Simulator
 from tap_sequence.tap import SequenceTap
-from tests.harness import config_for, discover, run_here, select
+from tests.harness import STREAMS, config_for, discover, run_here, run_process, select
 
 Simulate = Callable[..., Simulator]
 
@@ -27,11 +28,51 @@ def test_full_table_by_catalog_reads_the_whole_log_in_each_run_and_tells_the_loa
     (version,) = first.of_type("ACTIVATE_VERSION")
     assert version["stream"] == "activity_logs"
     assert {message["version"] for message in first.of_type("RECORD")} == {version["version"]}
-    kinds = [message["type"] for message in first.messages]
-    assert kinds.index("SCHEMA") < kinds.index("ACTIVATE_VERSION") < kinds.index("RECORD")
+    # Targets delete the rows of other versions when it comes, so all of this one must be there.
+    assert [message["type"] for message in first.messages[-3:]] == ["RECORD", "ACTIVATE_VERSION", "STATE"]
 
     second = run_here(config, first.state, catalog)
     assert second.ids == simulator.store.ids()
+
+
+def test_full_table_activates_the_version_of_each_stream_at_the_end(simulate: Simulate) -> None:
+    simulator = simulate(250)
+    config = config_for(simulator)
+    catalog = select(discover(config), streams=STREAMS, **{"replication-method": "FULL_TABLE"})
+    run = run_here(config, catalog=catalog)
+    activated = {message["stream"]: message["version"] for message in run.of_type("ACTIVATE_VERSION")}
+    assert set(activated) == set(STREAMS)
+    records = run.of_type("RECORD")
+    assert {message["stream"] for message in records} == set(STREAMS)
+    assert all(message["version"] == activated[message["stream"]] for message in records)
+    last = ["RECORD", "ACTIVATE_VERSION", "ACTIVATE_VERSION", "STATE"]
+    assert [message["type"] for message in run.messages[-4:]] == last
+
+
+@pytest.mark.parametrize("streams", [STREAMS[:1], STREAMS])
+def test_a_full_table_run_that_fails_half_way_leaves_the_older_rows(
+    simulate: Simulate, tmp_path: Path, streams: Sequence[str]
+) -> None:
+    simulator = simulate(450, faults=[Fault.parse("3-=401")])
+    config = config_for(simulator, max_in_flight_requests=1)
+    catalog = select(discover(config), streams=streams, **{"replication-method": "FULL_TABLE"})
+    run = run_process(tmp_path, config, catalog=catalog)
+    assert run.status == 1
+    assert len({message["record"]["id"] for message in run.of_type("RECORD")}) >= 200
+    assert all("version" in message for message in run.of_type("RECORD"))
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
+def test_full_table_of_an_empty_list_activates_its_version(simulate: Simulate) -> None:
+    config = config_for(simulate(0))
+    run = run_here(config, catalog=select(discover(config), **{"replication-method": "FULL_TABLE"}))
+    assert [message["type"] for message in run.messages] == ["SCHEMA", "ACTIVATE_VERSION", "STATE"]
+
+
+def test_an_incremental_run_has_no_versions(simulate: Simulate) -> None:
+    run = run_here(config_for(simulate(20)))
+    assert not run.of_type("ACTIVATE_VERSION")
+    assert not any("version" in message for message in run.of_type("RECORD"))
 
 
 def test_full_table_leaves_an_incremental_bookmark_as_it_is(simulate: Simulate) -> None:

@@ -23,6 +23,7 @@ from tap_sequence.tap import SequenceTap
         (Stream, "_sync_records", ["self", "context", "write_messages"]),
         (Stream, "_write_state_message", ["self"]),
         (Stream, "_write_record_message", ["self", "record"]),
+        (Stream, "_write_activate_version_message", ["self", "full_table_version"]),
         (Stream, "_check_max_record_limit", ["self", "current_record_index"]),
         (Stream, "finalize_state_progress_markers", ["self", "state"]),
         (Tap, "_handle_termination", ["self", "signum", "frame"]),
@@ -38,6 +39,7 @@ def test_the_sdk_still_has_it(owner: type, name: str, parameters: list[str]) -> 
 
 def test_the_sdk_still_calls_what_is_overridden() -> None:
     assert "self._sync_records(" in inspect.getsource(Stream.sync)
+    assert "and self.emit_activate_version_messages" in inspect.getsource(Stream.sync)
     assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
     assert "self._handle_termination" in inspect.getsource(PluginBase._setup_signal_handlers)
     assert "stream.finalize_state_progress_markers()" in inspect.getsource(Tap.sync_all)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import pytest
 
 from tap_sequence.simulator import Fault, Simulator
-from tap_sequence.stopping import StoppedError, StopSignals
+from tap_sequence.stopping import PATIENCE_SECONDS, StoppedError, StopSignals
 from tap_sequence.waiting import Waiting
 from tests.harness import TAP, Run, command_arguments, config_for, environment, parse_lines, run_process
 
 Simulate = Callable[..., Simulator]
 
-STATUSES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+STATUSES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 
 
 def run_and_stop(
@@ -140,6 +145,126 @@ def test_signals_one_after_another_stop_a_run_like_a_single_one(simulate: Simula
     assert sorted([*stopped, *after.ids]) == sorted(simulator.store.ids())
 
 
+# A target that does not read
+
+
+def start_against_a_hanging_target(folder: Path, config: Mapping[str, Any]) -> Any:
+    """Start the tap with a pipe that nobody reads, and return once it has written all that fits."""
+    with (folder / "stderr").open("wb") as stderr:
+        process = _start(folder, config, stderr)
+    used = -1.0
+    while (now := cpu_seconds(process.pid)) - used > 0.03 or not unread(process.stdout):
+        assert process.poll() is None
+        used = now
+        time.sleep(0.5)
+    return process
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def unread(file: IO[bytes]) -> int:
+    """Return how many bytes are in a pipe."""
+    (count,) = struct.unpack("i", fcntl.ioctl(file, termios.FIONREAD, bytes(4)))
+    return int(count)
+
+
+def lengthen_logs(simulator: Simulator) -> None:
+    """Make some logs longer than what a pipe takes at once, and a few longer than a pipe is."""
+    for place, log in enumerate(simulator.store.logs()):
+        if place % 7 == 0:
+            length = 100_000 if place % 49 == 48 else 1000 * place % 30_000
+            log["activityLogItems"][0]["summary"] = "x" * length
+            simulator.store._bodies[log["id"]] = msgspec.json.encode(log)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2, [signal.SIGHUP, signal.SIGTERM]])
+def test_a_run_whose_target_hangs_is_stopped_at_a_lines_end_and_the_next_one_brings_the_rest(
+    simulate: Simulate, tmp_path: Path, signals: list[signal.Signals]
+) -> None:
+    """After one signal and some seconds, or at the second: whoever sent it kills the process otherwise."""
+    simulator = simulate(1500)
+    lengthen_logs(simulator)
+    with start_against_a_hanging_target(tmp_path, config_for(simulator)) as process:
+        began = time.monotonic()
+        for signum in signals:
+            process.send_signal(signum)
+            time.sleep(0.2)
+        assert process.wait(60) == 128 + signals[0]
+        seconds = time.monotonic() - began
+        output = process.stdout.read()
+    if len(signals) == 1:
+        assert seconds > PATIENCE_SECONDS - 1
+    assert seconds < (PATIENCE_SECONDS if len(signals) > 1 else 3 * PATIENCE_SECONDS)
+    assert output.endswith(b"\n")
+    messages = parse_lines(output.decode())
+    errors = (tmp_path / "stderr").read_text()
+    assert f"Stopped by {signals[0].name}, while the target did not read on." in errors
+    assert "Traceback" not in errors
+
+    states = [message["value"] for message in messages if message["type"] == "STATE"]
+    after = run_process(tmp_path, config_for(simulator), state=states[-1] if states else None)
+    written = {message["record"]["id"] for message in messages if message["type"] == "RECORD"}
+    assert written | set(after.ids) == set(simulator.store.ids())
+
+
+def test_a_target_that_reads_on_in_time_gets_the_last_state(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(1500)
+    with start_against_a_hanging_target(tmp_path, config_for(simulator)) as process:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        messages = parse_lines(process.stdout.read().decode())
+        assert process.wait(60) == 143
+    assert messages[-1]["type"] == "STATE"
+    written = [message["record"]["id"] for message in messages if message["type"] == "RECORD"]
+    after = run_process(tmp_path, config_for(simulator), state=messages[-1]["value"])
+    assert sorted([*written, *after.ids]) == sorted(simulator.store.ids())
+
+
+def test_a_target_that_hangs_costs_no_cpu_even_where_standard_output_does_not_block(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(1500)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [*TAP, *command_arguments(tmp_path, config_for(simulator))]
+    with (
+        os.fdopen(reader, "rb") as output,
+        subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL, env=environment()) as process,
+    ):
+        os.close(writer)
+        while unread(output) < 40_000:
+            time.sleep(0.1)
+        time.sleep(1)
+        before = cpu_seconds(process.pid)
+        time.sleep(2)
+        assert cpu_seconds(process.pid) - before < 0.2
+        messages = parse_lines(output.read().decode())
+        assert process.wait(60) == 0
+    written = [message["record"]["id"] for message in messages if message["type"] == "RECORD"]
+    assert written == simulator.store.ids()
+
+
+def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(simulate: Simulate, tmp_path: Path) -> None:
+    """As `nohup` starts it."""
+    simulator = simulate(1000, latency=(0.005, 0.005))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = _start(tmp_path, config_for(simulator), subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with process:
+        lines = [process.stdout.readline() for _ in range(150)]
+        process.send_signal(signal.SIGHUP)
+        lines.append(process.stdout.read())
+        assert process.wait(60) == 0
+    messages = parse_lines(b"".join(lines).decode())
+    written = [message["record"]["id"] for message in messages if message["type"] == "RECORD"]
+    assert written == simulator.store.ids()
+
+
 def test_a_signal_while_the_tap_is_being_imported_ends_it_quietly() -> None:
     interrupted_import = """
 import os, signal, sys
@@ -167,6 +292,24 @@ def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
     assert stopped.value.exit_status == 143
     with pytest.raises(StoppedError):
         Waiting(signals).call(lambda: None)
+
+
+def test_the_patience_with_a_target_ends_after_some_seconds_or_with_the_second_signal() -> None:
+    clock = [100.0]
+    signals = StopSignals(monotonic=lambda: clock[0])
+    signals.check_patience()
+    signals.handle(signal.SIGHUP)
+    signals.check_patience()
+    clock[0] += PATIENCE_SECONDS
+    with pytest.raises(StoppedError, match="did not read") as stopped:
+        signals.check_patience()
+    assert stopped.value.exit_status == 129
+
+    signals = StopSignals(monotonic=lambda: clock[0])
+    signals.handle(signal.SIGTERM)
+    signals.handle(signal.SIGTERM)
+    with pytest.raises(StoppedError):
+        signals.check_patience()
 
 
 def test_a_signal_wakes_a_pause() -> None:

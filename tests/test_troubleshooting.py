@@ -29,6 +29,7 @@ NO_MESSAGES = (
         "a page ahead",
         "from the start",
         "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
+        "the proxy in HTTPS_PROXY or ALL_PROXY",
         "… above …, up to …",
         "a text of …",
         "true or false",
@@ -37,8 +38,8 @@ NO_MESSAGES = (
     *(
         "Look at HTTPS_PROXY",
         "Look at the file",
-        "Look at api_url.",
         "If a proxy or a private authority",
+        "Check the user and password",
     ),
     " Did you mean …?",
     # Why no cursors are guessed, in a line at level info.
@@ -90,7 +91,13 @@ def texts(path: Path) -> Iterator[str]:
             yield text
 
 
-TEXTS = {text for path in (ROOT / "tap_sequence").glob("*.py") for text in texts(path)}
+PACKAGE = ROOT / "tap_sequence"
+TEXTS = {
+    text
+    for path in PACKAGE.rglob("*.py")
+    if not path.is_relative_to(PACKAGE / "simulator")
+    for text in texts(path)
+}
 MESSAGES = {text.strip() for text in TEXTS if not text.startswith(NO_MESSAGES)}
 ENTRIES = [
     entry.strip()

@@ -1,0 +1,1 @@
+"""Sequence's HTTP API."""

@@ -1,0 +1,214 @@
+"""Lines to a pipe: whole, in order, never blocking, and given up only between two of them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_sequence.runtime import stdout
+from tap_sequence.runtime.stdout import LineOutput
+
+PIPE_BYTES = 65536
+
+
+class GivenUpError(Exception):
+    pass
+
+
+@contextmanager
+def pipe(capacity: int = PIPE_BYTES) -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, capacity)
+    try:
+        yield reader, writer
+    finally:
+        for fd in (reader, writer):
+            with suppress(OSError):
+                os.close(fd)
+
+
+def read_rest(reader: int) -> bytes:
+    """Return what is in a pipe."""
+    os.set_blocking(reader, False)
+    parts = []
+    with suppress(BlockingIOError):
+        while part := os.read(reader, 1 << 20):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def line(size: int) -> bytes:
+    return b"x" * (size - 1) + b"\n"
+
+
+SIZES = st.one_of(
+    st.integers(1, 300), st.integers(1, 9000), st.integers(4090, 4100), st.integers(1, PIPE_BYTES)
+)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdout, "_LOOK_AGAIN_MILLISECONDS", 0)
+    monkeypatch.setattr(stdout, "_WAITS_UNTIL_CHECK", 0)
+
+
+@pytest.mark.usefixtures("impatient")
+@given(
+    writes=st.lists(st.lists(SIZES, min_size=1, max_size=30), min_size=1, max_size=8),
+    reads=st.lists(st.integers(0, 70_000), max_size=60),
+    is_blocking=st.booleans(),
+)
+@settings(max_examples=300)
+def test_whatever_is_read_the_output_ends_at_a_lines_end_when_it_is_given_up(
+    writes: list[list[int]], reads: list[int], *, is_blocking: bool
+) -> None:
+    """The reader reads so many bytes each time the writer has to wait, and then hangs."""
+    with pipe() as (reader, writer):
+        os.set_blocking(writer, is_blocking)
+        got = b""
+        left = reads[::-1]
+
+        def read_on() -> None:
+            nonlocal got
+            if not left:
+                raise GivenUpError
+            if count := left.pop():
+                with suppress(BlockingIOError):
+                    got += os.read(reader, count)
+
+        os.set_blocking(reader, False)
+        # A write that blocked would hang the test: its own thread is the reader.
+        output = LineOutput(writer, read_on, sleep=lambda _: read_on())
+        everything = [b"".join(map(line, sizes)) for sizes in writes]
+        given_up = False
+        try:
+            for lines in everything:
+                output.write(lines)
+        except GivenUpError:
+            given_up = True
+        got += read_rest(reader)
+        assert b"".join(everything).startswith(got)
+        assert got.endswith(b"\n") or not got
+        assert given_up or got == b"".join(everything)
+
+
+@pytest.mark.parametrize("chunk", [100, 4096, 8192, 200_000])
+def test_a_reader_that_reads_on_gets_everything(chunk: int) -> None:
+    lines = [line(1 + (37 * number * number) % 7000) for number in range(3000)]
+    with pipe() as (reader, writer):
+        parts = []
+
+        def read() -> None:
+            while part := os.read(reader, chunk):
+                parts.append(part)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        output = LineOutput(writer, lambda: None)
+        for start in range(0, len(lines), 100):
+            output.write(b"".join(lines[start : start + 100]))
+        os.close(writer)
+        thread.join()
+    assert b"".join(parts) == b"".join(lines)
+
+
+def test_a_line_longer_than_the_pipe_is_written_whole_by_enlarging_it() -> None:
+    with pipe(4096) as (reader, writer):
+        LineOutput(writer, lambda: pytest.fail("it waited")).write(line(300_000))
+        assert read_rest(reader) == line(300_000)
+
+
+def test_a_line_that_no_pipe_can_hold_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipe() as (reader, writer):
+        # As for a line beyond the system's pipe-max-size.
+        monkeypatch.setattr(fcntl, "F_SETPIPE_SZ", -1)
+        got = b""
+
+        def read_on() -> None:
+            nonlocal got
+            got += os.read(reader, 100_000)
+
+        LineOutput(writer, read_on, sleep=lambda _: read_on()).write(line(500_000) + line(10))
+        assert got + read_rest(reader) == line(500_000) + line(10)
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_waiting_for_a_reader_costs_next_to_no_cpu(*, is_blocking: bool) -> None:
+    deadline = time.monotonic() + 1.5
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise GivenUpError
+
+    for size in (1000, 30_000):
+        deadline = time.monotonic() + 1.5
+        with pipe() as (_, writer):
+            os.set_blocking(writer, is_blocking)
+            output = LineOutput(writer, check)
+            before = time.thread_time()
+            with pytest.raises(GivenUpError):
+                output.write(line(size) * 1000)
+            assert time.thread_time() - before < 0.1
+
+
+@pytest.mark.parametrize("fill", [0, PIPE_BYTES])
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_reader_that_has_gone_is_noticed(fill: int, size: int) -> None:
+    with pipe() as (reader, writer):
+        output = LineOutput(writer, lambda: None)
+        if fill:
+            output.write(line(fill))
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            output.write(line(size))
+
+
+def test_what_another_program_has_left_in_the_pipe_is_allowed_for() -> None:
+    with pipe() as (reader, writer):
+        os.write(writer, b"y" * 50_000)
+        waited = []
+
+        def read_on() -> None:
+            waited.append(len(os.read(reader, 50_000)))
+
+        LineOutput(writer, read_on, sleep=lambda _: read_on()).write(line(20_000))
+        assert sum(waited) == 50_000
+        assert read_rest(reader) == line(20_000)
+
+
+def test_a_socket_gets_everything() -> None:
+    ours, theirs = socket.socketpair()
+    parts = []
+
+    def read() -> None:
+        while part := theirs.recv(10_000):
+            parts.append(part)
+
+    with ours, theirs:
+        thread = threading.Thread(target=read)
+        thread.start()
+        LineOutput(ours.fileno(), lambda: None).write(line(3000) * 1000 + line(50_000))
+        ours.shutdown(socket.SHUT_WR)
+        thread.join()
+    assert b"".join(parts) == line(3000) * 1000 + line(50_000)
+
+
+def test_a_file_gets_everything_and_its_errors_are_raised(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with path.open("wb") as file:
+        output = LineOutput(file.fileno(), lambda: pytest.fail("it waited"))
+        output.write(line(200_000) + line(5))
+        output.write(line(7))
+    assert path.read_bytes() == line(200_000) + line(5) + line(7)
+    with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        LineOutput(file.fileno(), lambda: None).write(line(5))
