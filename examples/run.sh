@@ -18,20 +18,34 @@ PATH="$HOME/.local/bin:$PATH"
 exec 9>lock
 flock --nonblock 9 || { echo "$0: another run has $PWD" >&2; exit 75; }
 
-# The last whole line that the target printed is the state.
+# Prints the last whole state in a target's output. A state is a JSON object whose first key is "bookmarks", on one line or
+# several. Anything else that a target prints is not a state: {}, log lines (JSON or not), a state that was cut off.
+last_state() {
+  awk '
+    /^\{/ { text = ""; depth = 0; inside = 1 }
+    !inside { next }
+    {
+      text = text $0 "\n"
+      rest = $0
+      gsub(/"([^"\\]|\\.)*"/, "", rest)
+      depth += gsub(/[{[]/, "", rest) - gsub(/[]}]/, "", rest)
+      inside = depth > 0 && rest !~ /"/
+    }
+    depth == 0 && rest !~ /"/ && text ~ /^\{[ \t\r\n]*"bookmarks"[ \t\r\n]*:/ { state = text }
+    END { printf "%s", state }
+  ' "$1"
+}
+
+# Makes the last state that the target printed the one that the next run starts with.
 keep_state() {
-  local line state=
   [ -e printed ] || return 0
-  while IFS= read -r line; do
-    [[ $line != "{"* ]] || state=$line
-  done <printed
-  if [ -n "$state" ]; then
-    printf '%s\n' "$state" >state.new
+  last_state printed >state.new
+  if [ -s state.new ]; then
     # Records reach the disk before the state that describes them, and the state before it is given its name.
     sync --file-system .
     mv state.new state.json
   fi
-  rm printed
+  rm -f printed state.new
 }
 
 # A wait that a signal interrupts goes on: the target still has to print its state.

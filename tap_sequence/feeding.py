@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,7 @@ from tap_sequence.bookmark import REPLICATION_KEY
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
 from tap_sequence.schema import SCHEMAS
+from tap_sequence.transforms.trimming import missing_fields, trim
 from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -65,6 +67,13 @@ class LogFedStream(Stream):
     def feeding(self) -> Iterator[None]:
         """Count records meanwhile, and give them the load's version where the whole log is loaded."""
         self._index = self.records = 0
+        if self._missing_fields:
+            self.logger.warning(
+                "The catalog's schema of %s does not have these fields, so they are left out of its records: %s. Run "
+                "--discover again to get them.",
+                self.name,
+                ", ".join(self._missing_fields),
+            )
         self._stream_version = self._sequence.initialized_at // 1000 if self.is_full_table else None
         with self.get_record_counter() as self._counter:
             yield
@@ -107,6 +116,11 @@ class LogFedStream(Stream):
                 batch.emitted(log)
             batch.done()
 
+    @cached_property
+    def _missing_fields(self) -> Sequence[str]:
+        """The fields that a catalog's schema does not have."""
+        return list(missing_fields(self.schema, self.effective_schema))
+
     @property
     def is_written_as_decoded(self) -> bool:
         """Whether what the SDK would do with each record leaves it as it was decoded."""
@@ -117,6 +131,7 @@ class LogFedStream(Stream):
             )
             and len(self.stream_maps) == 1
             and all(self.mask.values())
+            and not self._missing_fields
             and type(self).post_process is Stream.post_process
             and self.ABORT_AT_RECORD_COUNT is None
         )
@@ -129,7 +144,10 @@ class LogFedStream(Stream):
         """Send records one by one through what the SDK does with each, and yield those that are left."""
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
-            record = self.post_process(_to_plain(row), context)
+            plain = _to_plain(row)
+            if self._missing_fields:
+                plain = trim(plain, self.effective_schema)
+            record = self.post_process(plain, context)
             if record is not None:
                 if write:
                     self._write_record_message(record)

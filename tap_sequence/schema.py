@@ -17,9 +17,14 @@ SCHEMAS_DIR = next(
 """Folder with one JSON schema for each stream, `<stream>.json`."""
 
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(SCHEMAS_DIR.glob("*.json"))
-}
+def _read(file: Path) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    # For editors and validators. Some targets refuse every value but Draft 4's.
+    schema.pop("$schema", None)
+    return schema
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {file.stem: _read(file) for file in sorted(SCHEMAS_DIR.glob("*.json"))}
 """The schema of each stream, by its name."""
 
 ACTIVITY_LOGS_SCHEMA = SCHEMAS["activity_logs"]

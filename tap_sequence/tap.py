@@ -20,7 +20,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
-from tap_sequence.bookmark import Bookmark, Query
+from tap_sequence.bookmark import REPLICATION_KEY, Bookmark, Query
 from tap_sequence.cli import (
     ABOUT_FORMAT,
     TapCommand,
@@ -54,6 +54,7 @@ from tap_sequence.settings import (
 from tap_sequence.stopping import StopSignals, handle_hangup
 from tap_sequence.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.sync import LogSync
+from tap_sequence.transforms.trimming import catalog_schema
 from tap_sequence.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -254,19 +255,23 @@ class SequenceTap(Tap):
     # The SCHEMA message comes from the catalog, which may be from a run with another `actor_email`.
     @cached_property
     def input_catalog(self) -> Catalog | None:
-        """The catalog passed to the tap, with schemas that follow the settings."""
+        """The catalog passed to the tap, with schemas that follow the settings, for SCHEMA messages."""
         catalog = super().input_catalog
         if catalog is None:
             return None
-        follow = self.actor_email.to_schema
         return Catalog(
             {
-                name: dataclasses.replace(
-                    entry, schema=Schema.from_dict(follow(SCHEMAS.get(name, {}), entry.schema.to_dict()))
-                )
+                name: dataclasses.replace(entry, schema=self._catalog_schema(name, entry.schema))
+                if name in SCHEMAS
+                else entry
                 for name, entry in catalog.items()
             }
         )
+
+    def _catalog_schema(self, stream: str, given: Schema) -> Schema:
+        own = SCHEMAS[stream]
+        schema = catalog_schema(own, given.to_dict(), (*ActivityLogStream.primary_keys, REPLICATION_KEY))
+        return Schema.from_dict(self.actor_email.to_schema(own, schema))
 
     # A stream that is not selected has no column left for the SDK, so that a map of it, or of all streams, would be refused.
     @override

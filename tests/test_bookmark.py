@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -288,3 +290,30 @@ def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], l
         settled = NOW - lookback * SECOND
         before = [each for page in pages[:first_behind] for each in page if each.created_at <= NOW + DISORDER]
         assert all(each.created_at <= settled for each in [*before, pages[first_behind][0]])
+
+
+def test_a_log_costs_the_same_however_many_lie_within_the_lookback() -> None:
+    """Counted in lines run, not in seconds."""
+
+    def lines_run(pages: int) -> int:
+        lines = 0
+
+        def trace(frame: FrameType, event: str, _argument: object) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            return trace if frame.f_code.co_filename == bookmark_module.__file__ else None
+
+        bookmark = begin(lookback=86_400)
+        # Under a debugger or a coverage tool it is theirs again afterwards.
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            for page in range(pages):
+                age = 100_000 - page
+                read(bookmark, f"c{page}", *(log(10 * page + number, age) for number in range(10)))
+                bookmark.to_state()
+        finally:
+            sys.settrace(before)
+        return lines
+
+    assert lines_run(200) < 5 * lines_run(50)

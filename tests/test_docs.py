@@ -32,6 +32,7 @@ OTHER_OPTIONS = {
     "--log-level": "meltano",
     "--peers-python": "python -m benchmarks",
     "--quick": "python -m benchmarks",
+    "--refresh-catalog": "meltano run",
     "--state-id-suffix": "meltano run",
 }
 """Options that a page names alone and that are not the tap's, with what they are of."""

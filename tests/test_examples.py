@@ -30,6 +30,7 @@ Simulate = Callable[..., Simulator]
 
 EXAMPLES = ROOT / "examples"
 REFUSED = 75
+PRINTER = ("bash", "-c", "cat >/dev/null; cat to_print")
 
 
 def _clean_environment(**variables: str) -> dict[str, str]:
@@ -97,6 +98,10 @@ class Runner:
         with self.start(*target, **settings) as process:
             _, stderr = process.communicate(timeout=100)
         return process.returncode, stderr
+
+    def target_prints(self, text: str) -> None:
+        """Let PRINTER, as the target, print a text."""
+        (self.folder / "to_print").write_text(text, encoding="utf-8", newline="")
 
     def wait_for_requests(self, count: int) -> None:
         _wait_until(lambda: len(self.simulator.requests) >= count)
@@ -207,21 +212,69 @@ def test_a_tap_that_fails_keeps_the_state_of_what_was_loaded(runner: Callable[..
     assert _loaded(account.folder) == account.simulator.store.ids()
 
 
+STATE = {"bookmarks": {"activity_logs": {"query": '} " { \\', "recent_ids": ["a", "b"], "cursor": None}}}
+OLDER: dict[str, Any] = {"bookmarks": {}}
+
+
 @pytest.mark.parametrize(
-    ("script", "status", "state"),
+    ("printed", "state"),
     [
-        ("exit 7", 7, None),
-        ("cat >/dev/null; exit 7", 7, None),
-        ("cat >/dev/null; echo '{\"bookmarks\":{}}'; echo 'not a state'; exit 7", 7, {"bookmarks": {}}),
-        ("cat >/dev/null; echo '{\"bookmarks\":{}}'; printf '{\"bookma'", 0, {"bookmarks": {}}),
+        ("", None),
+        (f"{json.dumps(STATE)}\nnot a state\n", STATE),
+        (f'{json.dumps(OLDER)}\n{{"bookma', OLDER),
+        (f"{json.dumps(OLDER)}\n{json.dumps(STATE)[:-1]}", OLDER),
+        (f"{json.dumps(OLDER)}\n{json.dumps(STATE)}", STATE),
+        (f"{json.dumps(OLDER)}\n{json.dumps(STATE, indent=2)}\n", STATE),
+        (f"{json.dumps(OLDER)}\n{json.dumps(STATE, indent=None, separators=(',', ':'))}\r\n", STATE),
+        (f"{json.dumps(STATE)}\n{json.dumps(OLDER, indent=4)[:-1]}\n", STATE),
+        (f"{json.dumps(STATE)}\n{{}}\n", STATE),
+        (f"{json.dumps(STATE)}\nnull\n[]\n", STATE),
+        (f'{json.dumps(STATE)}\n{{"level": "info", "message": "loaded"}}\n', STATE),
+        (f'{json.dumps(STATE)}\n{{"level": "info", "state": {json.dumps(OLDER)}}}\n', STATE),
+        (f"{json.dumps(STATE)}\n{json.dumps({'message': json.dumps(OLDER)})}\n", STATE),
+        (f"{{ opened and never closed\n{json.dumps(STATE, indent=2)}\n{{'so': 'too\n", STATE),
+        ("{}\n", None),
+        ('{"level": "info"}\n', None),
     ],
-    ids=["at once", "at the end", "with a state", "torn"],
 )
-def test_only_a_whole_state_that_the_target_printed_counts(
-    runner: Callable[..., Runner], script: str, status: int, state: dict[str, Any] | None
+def test_only_a_whole_state_that_the_target_printed_replaces_a_state(
+    runner: Callable[..., Runner], printed: str, state: dict[str, Any] | None
+) -> None:
+    account = runner(2)
+    file = account.folder / "state.json"
+    account.folder.mkdir()
+    before: dict[str, Any] = {"bookmarks": {"of": {"the": "run before"}}}
+    file.write_text(json.dumps(before), encoding="utf-8")
+    account.target_prints(printed)
+    assert account.run(*PRINTER)[0] == 0
+    assert json.loads(file.read_text(encoding="utf-8")) == (state or before)
+    assert not {"printed", "state.new"} & {each.name for each in account.folder.iterdir()}
+
+
+def test_of_many_states_the_last_one_is_kept(runner: Callable[..., Runner]) -> None:
+    account = runner(2)
+    account.folder.mkdir()
+    big = {"bookmarks": {"activity_logs": {"recent_ids": [f"{number:036}" for number in range(10_000)]}}}
+    lines = [json.dumps({"bookmarks": {"activity_logs": {"number": number}}}) for number in range(1000)]
+    account.target_prints("\n".join([*lines, *[json.dumps(big)] * 20, json.dumps(STATE), ""]))
+    assert account.run(*PRINTER)[0] == 0
+    assert json.loads((account.folder / "state.json").read_text(encoding="utf-8")) == STATE
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [
+        ("exit 7", None),
+        ("cat >/dev/null; exit 7", None),
+        ("cat >/dev/null; echo '{\"bookmarks\":{}}'; echo 'not a state'; exit 7", {"bookmarks": {}}),
+    ],
+    ids=["at once", "at the end", "with a state"],
+)
+def test_a_target_that_fails_keeps_the_state_that_it_printed(
+    runner: Callable[..., Runner], script: str, state: dict[str, Any] | None
 ) -> None:
     account = runner(250)
-    assert account.run("bash", "-c", script)[0] == status
+    assert account.run("bash", "-c", script)[0] == 7
     file = account.folder / "state.json"
     assert (json.loads(file.read_text()) if file.exists() else None) == state
 

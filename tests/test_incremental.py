@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tap_sequence.simulator import CursorKind, EndOfList, LogIds, Simulator
+from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Simulator
 from tests.harness import config_for, run_here, run_process
 
 Simulate = Callable[..., Simulator]
@@ -92,3 +93,72 @@ def test_start_date_is_a_lower_bound_of_what_is_emitted(simulate: Simulate) -> N
     logs = simulator.store.logs()
     run = run_here(config_for(simulator, start_date=logs[100]["createdAt"]))
     assert sorted(run.ids) == sorted(log["id"] for log in logs[100:])
+
+
+# Over real processes
+
+
+@pytest.mark.parametrize("moved_to", ["later", "earlier", "none"])
+def test_a_start_date_that_moves_between_runs_loses_and_repeats_nothing(
+    simulate: Simulate, tmp_path: Path, moved_to: str
+) -> None:
+    simulator = simulate(500)
+    times = [log["createdAt"] for log in simulator.store.logs()]
+    first = run_process(tmp_path, config_for(simulator, start_date=times[300]))
+    new = simulator.store.grow(250)
+    settings = {
+        "later": {"start_date": simulator.store.logs()[700]["createdAt"]},
+        "earlier": {"start_date": times[100]},
+        "none": {},
+    }[moved_to]
+    second = run_process(tmp_path, config_for(simulator, **settings), state=first.state)
+    assert (first.status, second.status) == (0, 0)
+    older = simulator.store.ids()[100:300] if moved_to == "earlier" else []
+    assert sorted(second.ids) == sorted([*older, *new])
+    assert bool(second.warnings) is (moved_to == "later")
+
+
+def test_a_start_date_in_the_future_is_refused_before_the_first_request(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(10)
+    run = run_process(tmp_path, config_for(simulator, start_date="2962-01-01"))
+    assert (run.status, run.messages, simulator.requests) == (1, [], [])
+    assert "start_date 2962-01-01 is in the future" in run.errors[0]
+
+
+def test_a_state_in_which_only_the_time_was_set_back_brings_all_since_then(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    """What `meltano state merge` leaves."""
+    simulator = simulate(400)
+    state = run_process(tmp_path, config_for(simulator)).state
+    state["bookmarks"]["activity_logs"]["replication_key_value"] = simulator.store.logs()[250]["createdAt"]
+    run = run_process(tmp_path, config_for(simulator, lookback_seconds=0), state=state)
+    assert set(simulator.store.ids()[250:]) <= set(run.ids) <= set(simulator.store.ids()[240:])
+    assert "set back" in run.warnings[0]
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410, 422])
+def test_a_saved_cursor_that_is_refused_with_any_status_is_read_past_backward(
+    simulate: Simulate, tmp_path: Path, status: int
+) -> None:
+    simulator = simulate(400)
+    first = run_process(tmp_path, config_for(simulator))
+    new = simulator.store.grow(150)
+    simulator.api.forget_requests()
+    simulator.api.options = dataclasses.replace(simulator.api.options, faults=[Fault.parse(f"1={status}")])
+    second = run_process(tmp_path, config_for(simulator), state=first.state)
+    assert (second.status, sorted(second.ids)) == (0, sorted(new))
+    assert "can no longer be used" in second.warnings[0]
+    assert run_process(tmp_path, config_for(simulator), state=second.state).ids == []
+
+
+def test_an_empty_page_in_an_incremental_run_loses_nothing(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(400)
+    first = run_process(tmp_path, config_for(simulator))
+    new = simulator.store.grow(350)
+    simulator.api.forget_requests()
+    simulator.api.options = dataclasses.replace(simulator.api.options, faults=[Fault.parse("2=empty-page")])
+    second = run_process(tmp_path, config_for(simulator), state=first.state)
+    assert (second.status, sorted(second.ids), second.warnings) == (0, sorted(new), [])

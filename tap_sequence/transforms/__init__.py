@@ -1,0 +1,1 @@
+"""What happens to records on their way out, and to the schemas that describe them."""
