@@ -17,7 +17,7 @@ from benchmarks.contenders import READ_AHEAD, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ITEMS, LOGS, ContenderError, Measurement, measure, run
 from benchmarks.stand_in import StandIn
 from benchmarks.table import ratio, render
-from tap_sequence.simulator import CursorKind, Options, UnknownCursor
+from tap_sequence.simulator import CursorKind, Drift, Options, UnknownCursor
 from tap_sequence.tap import SequenceTap
 
 _MICROSECONDS = 1_000_000
@@ -31,6 +31,15 @@ HONOURED = Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)
 
 NO_PACE = {"requests_per_minute": 60_000}
 """As good as none: what is measured without latency is the work, not the pace."""
+
+_DOCUMENTED = "as documented"
+DRIFTS: Mapping[str, Sequence[Drift]] = {
+    _DOCUMENTED: (),
+    "an unknown field in each log": (Drift("unknown-field", 1),),
+    "a null in each log": (Drift("summary-null", 1),),
+    "an actor null in one log of five": (Drift("actor-null", 5),),
+}
+"""How pages differ from the documentation, by the words of the table."""
 
 NETWORK = Options(
     latency=(0.1, 0.14),
@@ -118,6 +127,33 @@ def no_latency(bench: Bench) -> str:
     return render(
         f"No latency: {logs:,} logs, median of {repeat}, ratios to {base}",
         ("contender", "seconds", "logs/s", "speed ratio", "CPU us/log", "CPU ratio", "requests"),
+        rows,
+    )
+
+
+def drift(bench: Bench) -> str:
+    """Read pages that differ from the documentation in each log: what setting a value aside costs."""
+    logs, repeat = bench.choose_logs(20_000, 1_000), bench.choose_repeat(3)
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    with StandIn(1) as nearly_empty, StandIn(logs) as stand_in:
+        for _ in range(repeat):
+            for contender in bench.contenders:
+                # The start is the same for all pages, and would make every ratio smaller than it is.
+                start = bench.measure("drift, start", contender, nearly_empty, settings=NO_PACE)
+                for pages, drifts in DRIFTS.items():
+                    stand_in.behave(dataclasses.replace(HONOURED, drift=drifts))
+                    run = bench.measure(f"drift, {pages}", contender, stand_in, settings=NO_PACE)
+                    seconds = run.cost.cpu_seconds - start.cost.cpu_seconds
+                    found[contender.name, pages].append(seconds / logs * _MICROSECONDS)
+    cpu = {key: statistics.median(figures) for key, figures in found.items()}
+    base = _base([contender.name for contender in bench.contenders])
+    rows = [
+        (name, pages, f"{figure:.1f}", ratio(figure, cpu[name, _DOCUMENTED]), ratio(figure, cpu[base, pages]))
+        for (name, pages), figure in cpu.items()
+    ]
+    return render(
+        f"Drift: {logs:,} logs, no latency, without the start, median of {repeat}",
+        ("contender", "pages", "CPU us/log", f"to {_DOCUMENTED}", f"to {base}"),
         rows,
     )
 
@@ -349,6 +385,7 @@ def _catalog(selected: Collection[str]) -> dict[str, Any]:
 
 MODES: Mapping[str, Callable[[Bench], str]] = {
     "no-latency": no_latency,
+    "drift": drift,
     "network": network,
     "memory": memory,
     "start-up": start_up,

@@ -201,6 +201,9 @@ class SequenceClient:
     def _exhausted(self, attempt: _Attempt, error: TransientRequestError) -> RequestError:
         """Return the error that ends a request after its last try."""
         why = ""
+        advice = "If it stays so, check api_url and any proxy, or send this line to Sequence's support."
+        if error.is_refusal:
+            advice = "If it stays so, set requests_per_minute to less."
         if not attempt.request.is_optional:
             budget = f"retry_budget_seconds ({self._settings.retry_budget_seconds:g})"
             why = f" The next try would exceed {budget}."
@@ -208,7 +211,7 @@ class SequenceClient:
                 why = f" The API asks to wait {error.retry_after:.0f} seconds, which would exceed {budget}."
         msg = (
             f"Sequence could not be read at {attempt.request}: {error}. Gave up after {self._effort(attempt)}.{why} "
-            "Run again later: the next run goes on from the last STATE."
+            f"Run again later: the next run goes on from the last STATE. {advice}"
         )
         return RequestError(msg)
 

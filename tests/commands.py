@@ -39,6 +39,7 @@ EXPENSIVE = (
     (re.compile(r"\bpytest\b.*-m long\b"), "long tests"),
     (re.compile(r"\bbash \.ci/run\b"), "the gate"),
     (re.compile(r"-m tests\.faults\b"), "the fault matrix"),
+    (re.compile(r"-m tests\.drift\b"), "the drift matrix"),
     (re.compile(r"-m benchmarks\b"), "benchmarks"),
 )
 """What takes minutes: run with `--all` alone."""

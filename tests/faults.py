@@ -25,7 +25,7 @@ from typing import Any, Self, TypeAlias
 from urllib.parse import quote
 from uuid import UUID
 
-from tap_sequence.simulator import Fault, Options, RetryAfter, SimulatedApi, Simulator
+from tap_sequence.simulator import Fault, Options, RetryAfter, SimulatedApi, Simulator, Timeline
 from tap_sequence.simulator.faults import Response
 from tap_sequence.timestamps import parse_timestamp
 from tests.fault_scenarios import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Outage, Outcome, Scenario, Walk
@@ -49,8 +49,8 @@ _SECOND = 1_000_000
 class Account(SimulatedApi):
     """A simulated account that tells of each request before it answers."""
 
-    def __init__(self, options: Options) -> None:
-        super().__init__(options, credentials=(CLIENT_ID, CLIENT_SECRET))
+    def __init__(self, options: Options, timeline: Timeline | None = None) -> None:
+        super().__init__(options, credentials=(CLIENT_ID, CLIENT_SECRET), timeline=timeline)
         self.on_request: Callable[[int], None] = lambda _number: None
         self.times: list[tuple[float, int]] = []
         """When each request was answered, and with which status."""
@@ -209,7 +209,8 @@ def run_scenario(scenario: Scenario, launch: Launch, launch_next: Launch, *, deb
             result.problems.append(f"the healed run: status {healed.status}: {healed.errors}")
         if scenario.outcome is Outcome.COMPLETE and len(account.times) > _MOST_REQUESTS_FOR_NOTHING:
             result.problems.append(f"{len(account.times)} requests with nothing new")
-        look_for_leaks(result, [run, healed], account)
+        result.leaks = find_leaks([run, healed], account)
+        result.problems += [f"{what} on standard error or in the state" for what in result.leaks]
     return result
 
 
@@ -368,8 +369,8 @@ def check_records(result: Result, run: Run, healed: Run, expected: Sequence[str]
         problems.append(f"{len(wrong)} records differ from the logs")
 
 
-def look_for_leaks(result: Result, runs: Sequence[Run], account: Account) -> None:
-    """Look for credentials and people's addresses in all that is no record."""
+def find_leaks(runs: Sequence[Run], account: Account) -> list[str]:
+    """Return which credentials and people's addresses are in what is no record."""
     addresses = {
         item["activityLogActor"].get("email")
         for log in account.store.logs()
@@ -377,8 +378,7 @@ def look_for_leaks(result: Result, runs: Sequence[Run], account: Account) -> Non
     }
     hidden = [CLIENT_ID, CLIENT_SECRET, quote(CLIENT_SECRET, safe=""), AUTHORIZATION, "ada@example.com"]
     text = "".join(f"{run.stderr}{run.of_type('STATE')}" for run in runs)
-    result.leaks = [what for what in (*hidden, *sorted(filter(None, addresses))) if what in text]
-    result.problems += [f"{what} on standard error or in the state" for what in result.leaks]
+    return [what for what in (*hidden, *sorted(filter(None, addresses))) if what in text]
 
 
 # All of them

@@ -1,4 +1,4 @@
-"""Runs of the tap without the second or two that Python takes to import it: one process imports it and forks for each.
+"""Runs of a tap without the second or two that Python takes to import it: one process imports it and forks for each.
 
 What is forked runs the command line to its end as a process of its own, with its own arguments, environment, files and
 exit status.
@@ -6,8 +6,10 @@ exit status.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -24,12 +26,19 @@ SECONDS_TO_HANG = 100
 HUNG = -signal.SIGALRM
 
 
-class ForkServer:
-    """The process that forks. Thread-safe. Use it as a context manager."""
+TAP_MAIN = "tap_sequence.__main__:main"
 
-    def __init__(self) -> None:
+
+class ForkServer:
+    """The process that forks. Thread-safe. Use it as a context manager.
+
+    Args:
+        main: What runs a command line: `MODULE:NAME`.
+    """
+
+    def __init__(self, main: str = TAP_MAIN) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "import tests.forks; tests.forks.serve()"],
+            [sys.executable, "-c", f"import tests.forks; tests.forks.serve({main!r})"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -52,11 +61,12 @@ class ForkServer:
         config: Mapping[str, Any],
         *,
         state: Mapping[str, Any] | None = None,
+        catalog: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Run:
         """Run the tap in a folder where it has not run before."""
         order = {
-            "arguments": command_arguments(folder, config, state=state),
+            "arguments": command_arguments(folder, config, state=state, catalog=catalog),
             "env": environment(**(env or {})),
             "folder": str(folder),
         }
@@ -72,11 +82,11 @@ class ForkServer:
         return Run(int(status.read_text()), parse_lines(stdout), stderr)
 
 
-def serve() -> None:
+def serve(main: str) -> None:
     """Fork a tap for each line of standard input, which says how to run it."""
-    from tap_sequence.__main__ import main  # noqa: PLC0415  # neither is needed outside the server
-    from tap_sequence.tap import SequenceTap  # noqa: F401, PLC0415
-
+    run = pkgutil.resolve_name(main)
+    # Which the tap's own command line imports late.
+    importlib.import_module("tap_sequence.tap")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         if os.fork() == 0:
@@ -92,7 +102,7 @@ def serve() -> None:
             for descriptor, name in enumerate((os.devnull, "stdout", "stderr")):
                 os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), descriptor)
             sys.argv = ["tap-sequence", *order["arguments"]]
-            main()
+            run()
 
 
 def _report(status: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.contenders import BARE_LOOP, READ_AHEAD, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ContenderError, measure, run
+from benchmarks.modes import DRIFTS
 from benchmarks.stand_in import StandIn
 from benchmarks.table import render
 from tap_sequence.simulator import Options, UnknownCursor
@@ -49,12 +50,15 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
         # The network's waits leave time for the others.
         behind_network = pool.submit(benchmark, "network", *small, str(tmp_path / "1.json"))
         done = benchmark(
-            "no-latency", "memory", "start-up", "incremental", "streams", *small, str(tmp_path / "2.json")
+            *("no-latency", "drift", "memory", "start-up", "incremental", "streams"),
+            *(*small, str(tmp_path / "2.json")),
         )
     assert done.returncode == 0, done.stderr
     assert behind_network.result().returncode == 0, behind_network.result().stderr
     everyone = [*TAPS, TEMPLATE, BARE_LOOP]
     assert [row[0] for row in rows(done.stdout, "No latency")][: len(everyone)] == everyone
+    drift = {(row[0], row[1]) for row in rows(done.stdout, "Drift")}
+    assert drift == {(name, pages) for name in everyone for pages in DRIFTS}
     memory = [(row[0], row[1]) for row in rows(done.stdout, "Memory")]
     assert {(name, "10") for name in everyone} | {(name, "250") for name in TAPS} <= set(memory)
     commands = [row[0] for row in rows(done.stdout, "Start-up")]
@@ -75,7 +79,7 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "2.json").read_text())
     assert {"tap-sequence", "singer-sdk"} <= content["versions"].keys()
     modes = {entry["mode"].partition(",")[0] for entry in content["runs"]}
-    assert modes == {"no-latency", "memory", "start-up", "incremental", "streams"}
+    assert modes == {"no-latency", "drift", "memory", "start-up", "incremental", "streams"}
 
 
 def test_peers_that_are_not_installed_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from tap_sequence.simulator.api import (
     UnknownCursor,
 )
 from tap_sequence.simulator.cursors import CursorKind
+from tap_sequence.simulator.drift import Drift
 from tap_sequence.simulator.faults import Fault
 from tap_sequence.simulator.logs import LogIds
 from tap_sequence.simulator.server import Simulator
@@ -21,6 +22,7 @@ from tap_sequence.simulator.store import Timeline
 __all__ = [
     "DEMO_CREDENTIALS",
     "CursorKind",
+    "Drift",
     "EndOfList",
     "Fault",
     "LogIds",

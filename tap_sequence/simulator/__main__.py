@@ -6,11 +6,13 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from tap_sequence.simulator import (
     DEMO_CREDENTIALS,
     CursorKind,
+    Drift,
     EndOfList,
     Fault,
     LogIds,
@@ -20,14 +22,26 @@ from tap_sequence.simulator import (
     Simulator,
     UnknownCursor,
 )
+from tap_sequence.simulator.drift import DEFAULT_EVERY, describe_names
+
+_T = TypeVar("_T")
 
 
-def _fault(text: str) -> Fault:
-    try:
-        return Fault.parse(text)
-    except ValueError as error:
-        # The only error whose words argparse shows.
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _read_with(parse: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Return what reads an option, and says in `parse`'s words why it cannot."""
+
+    def read(text: str) -> _T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            # The only error whose words argparse shows.
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the lists of names as they are."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tap_sequence.simulator",
         description="Serve a simulated Sequence account on http://127.0.0.1:PORT/api until interrupted.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog=f"names that --drift takes:\n{describe_names()}",
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one")
     parser.add_argument("--client-id", default=DEMO_CREDENTIALS[0], help="client id that is right")
@@ -79,10 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fault",
         action="append",
-        type=_fault,
+        type=_read_with(Fault.parse),
         default=[],
         metavar="REQUESTS=FAULT",
         help="such as 3=500, 2-4=429:1, 5-=html; may be repeated",
+    )
+    parser.add_argument(
+        "--drift",
+        action="append",
+        type=_read_with(Drift.parse),
+        default=[],
+        metavar="NAME[:EVERY]",
+        help="differ from the documentation, such as actor-null or unknown-field:1; what changes logs changes one in "
+        f"EVERY ({DEFAULT_EVERY}); may be repeated; the names are below",
     )
     return parser
 
@@ -103,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         retry_after=given.retry_after,
         retry_after_seconds=given.retry_after_seconds,
         faults=given.fault,
+        drift=given.drift,
     )
     credentials = (given.client_id, given.client_secret)
     if given.logs is None:

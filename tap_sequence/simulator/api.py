@@ -26,6 +26,7 @@ from typing import Any, Self
 import msgspec
 
 from tap_sequence.simulator.cursors import CursorCodec, CursorKind, NeverIssuedError, NotACursorError
+from tap_sequence.simulator.drift import Drift, drift_query, drift_response
 from tap_sequence.simulator.faults import Fault, Response, error_response
 from tap_sequence.simulator.logs import LogIds
 from tap_sequence.simulator.store import Filters, LogStore, Position, Timeline, demo_window
@@ -90,6 +91,7 @@ class Options:
         retry_after: How a 429 says when to come back.
         retry_after_seconds: In how many seconds it says so; None says when the window has room again.
         faults: What goes wrong at which request.
+        drift: In what it differs from its documentation.
     """
 
     seed: int = 1
@@ -105,6 +107,7 @@ class Options:
     retry_after: RetryAfter = RetryAfter.SECONDS
     retry_after_seconds: int | None = None
     faults: Sequence[Fault] = ()
+    drift: Sequence[Drift] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +280,8 @@ class SimulatedApi:
             self.store.show_window(*demo_window(int(self._clock() * _SECOND)))
         with self.store.locked():
             if path == PATH:
-                return self._list(query)
+                drift = self.options.drift
+                return drift_response(drift, query, self._list(drift_query(drift, query)))
             log_id = path.removeprefix(PATH + "/")
             if log_id != path and self.store.position_of(log_id) is not None:
                 return Response(HTTPStatus.OK, self.store.body(log_id))

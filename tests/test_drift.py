@@ -1,0 +1,64 @@
+"""The drift matrix, as tests. `python -m tests.drift` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from tap_sequence.simulator.drift import DRIFTS
+from tests.drift import ROWS, Result, Row, main, run_matrix, run_row
+from tests.faults import launch_process
+
+NAMES = [row.name for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def results() -> Mapping[str, Result]:
+    """All rows, run several at a time."""
+    return {result.row.name: result for result in run_matrix(ROWS)}
+
+
+def test_rows_are_told_apart_and_every_kind_of_difference_has_one() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    tried = {drift.name for row in ROWS for drift in row.drift}
+    # Of a field's values, those that a row tries for every field; the rest differ in nothing but the field.
+    fields = {
+        name
+        for name in DRIFTS
+        if name.endswith(("-null", "-absent", "-number", "-boolean", "-text", "-list", "-object"))
+    }
+    assert set(DRIFTS) - tried <= fields
+
+
+@pytest.mark.timeout(900)  # The first waits for all to be run.
+@pytest.mark.parametrize("name", NAMES)
+def test_a_difference_loses_and_repeats_no_log_and_stops_no_pipeline(
+    name: str, results: Mapping[str, Result]
+) -> None:
+    result = results[name]
+    assert not result.problems, result.stderr
+
+
+@pytest.mark.parametrize("name", ["several at once", "id-absent, invalid_logs fail"])
+def test_processes_started_anew_do_the_same(name: str) -> None:
+    (row,) = (row for row in ROWS if row.name == name)
+    result = run_row(row, launch_process)
+    assert not result.problems, result.stderr
+
+
+def test_a_row_that_is_not_as_the_contract_says_is_noticed() -> None:
+    rows = [
+        Row("ends early unexpectedly", ["list-ends-early"]),
+        Row("fails unexpectedly not", statuses=(1, 0, 0), words=["no such word"]),
+    ]
+    results = run_matrix(rows)
+    assert all(result.problems for result in results)
+    assert results[0].lost > 0
+
+
+def test_the_table_has_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "as documented", "--template"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].split()[:8] == ["as", "documented", "0", "0", "0", "770", "0", "0"]
+    assert out[-1] == "SDK template: delivered at exit 0 in 1 of 1"
