@@ -229,7 +229,7 @@ ROWS: Sequence[Row] = (
         ["oldest-first"],
         options=OPAQUE,
         new_key=True,
-        requests=BACKWARD,
+        requests=(13, 15, 10),
     ),
     # Several at once
     Row(
