@@ -6,6 +6,7 @@ Plain Python over a `fetch(request) -> page` function: it knows neither HTTP nor
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 from tap_sequence.errors import PaginationLoopError
 from tap_sequence.pages import Fetch, Page, PageRequest, SortOrder
@@ -29,7 +30,8 @@ def walk(
     """Yield each page with the request that brought it, from cursor `start` (None: the start of the list).
 
     A page is yielded before the cursor behind it is looked at, so that its logs count even where the list turns out
-    to go round in circles. One that begins as the first page did is not: its logs were there before.
+    to go round in circles. One that begins as the first page did is not: its logs were there before. An empty page that
+    leads to itself ends the list.
 
     Raises:
         PaginationLoopError: A cursor came up that was followed before, or the first page.
@@ -40,6 +42,9 @@ def walk(
     while not paginator.finished:
         request = PageRequest(order, paginator.current_value, paginator.count + 1)
         page = fetch(request)
+        if not page.logs and page.after is not None and page.after == request.cursor:
+            # Some APIs hand out their last cursor for ever. Whether it was the end has to be checked.
+            page = replace(page, after=None, has_pagination=False)
         if page.logs:
             if page.logs[0].id == first_id:
                 msg = (

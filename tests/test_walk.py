@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tap_sequence.errors import PaginationLoopError
-from tap_sequence.pages import Page, PageRequest, SortOrder
+from tap_sequence.pages import Log, Page, PageRequest, SortOrder
 from tap_sequence.walk import walk
 
 
@@ -31,8 +31,17 @@ def test_it_starts_at_a_cursor_and_keeps_its_direction() -> None:
 
 
 def test_the_page_before_a_loop_is_still_yielded() -> None:
-    pages = walk(lambda request: Page((), "a", None, request.number or 0), SortOrder.ASCENDING)
+    def fetch(request: PageRequest) -> Page:
+        number = request.number or 0
+        return Page((Log(str(number), number, "", None),), "a", None, number)
+
+    pages = walk(fetch, SortOrder.ASCENDING)
     assert next(pages)[1].asked_at == 1
     assert next(pages)[1].asked_at == 2
     with pytest.raises(PaginationLoopError):
         next(pages)
+
+
+def test_an_empty_page_that_leads_to_itself_ends_the_list_but_not_beyond_doubt() -> None:
+    *_, (_, last) = walk(lambda _: Page((), "a", None, 0), SortOrder.ASCENDING)
+    assert (last.after, last.has_pagination) == (None, False)
