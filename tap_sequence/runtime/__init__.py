@@ -1,1 +1,1 @@
-"""The process: its standard output."""
+"""The process: its standard output and its memory."""
