@@ -13,8 +13,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # What is imported stays: to search it for garbage, again and again, would take a tenth of the start.
     gc.disable()
+    from tap_sequence.runtime.memory import share_freed_memory  # noqa: PLC0415
     from tap_sequence.tap import SequenceTap  # noqa: PLC0415
 
+    share_freed_memory()
     gc.freeze()
     gc.enable()
     # A thread whose turn it is to send a request is not to wait long for the one that writes records: what is late on its way

@@ -109,15 +109,19 @@ class ReadingAhead:
     def _work(self, plan: ReadAhead) -> None:
         try:
             while (task := self._next_task(plan)) is not None:
-                try:
-                    page = self._fetch(task.request)
-                except Exception as error:  # noqa: BLE001  # handed over to the walk, whatever it is
-                    self._tell(plan, partial(plan.failed, task, error))
-                else:
-                    self._tell(plan, partial(plan.answered, task, page))
+                self._perform(plan, task)
         except Exception as error:  # noqa: BLE001  # a thread that died in silence would leave the walk waiting for ever
             self._defect = error
             self._ring()
+
+    # A method of its own: a thread that waits for its next task must not hold on to the last one's page.
+    def _perform(self, plan: ReadAhead, task: Task) -> None:
+        try:
+            page = self._fetch(task.request)
+        except Exception as error:  # noqa: BLE001  # handed over to the walk, whatever it is
+            self._tell(plan, partial(plan.failed, task, error))
+        else:
+            self._tell(plan, partial(plan.answered, task, page))
 
     def _next_task(self, plan: ReadAhead) -> Task | None:
         with self._changed:

@@ -26,10 +26,11 @@ from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
+from tap_sequence.simulator.api import UnknownCursor
 from tap_sequence.timestamps import MICROSECONDS
-from tap_sequence.transport import Answer
-from tests.harness import config_for
+from tap_sequence.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Answer
+from tests.harness import config_for, run_here
 
 Simulate = Callable[..., Simulator]
 
@@ -357,6 +358,57 @@ def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulat
     client = client_for(simulate(1, faults=[Fault.parse("1=401"), Fault.parse("1=cut")]))
     with pytest.raises(RequestError, match=r"refused the credentials at page 1 .*: status 401\. Look at"):
         client.fetch(FIRST)
+
+
+# How much is read ahead
+
+
+AHEAD = dataclasses.replace(FIRST, number=None)
+
+
+def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=huge:13")]), sleep=never)
+    for _ in range(3):
+        with pytest.raises(AheadTooLargeError):
+            client.fetch(AHEAD)
+    assert client.requests_sent == 3
+    # Nothing of it was kept from the others.
+    assert client.fetch(FIRST).logs
+    assert client._budget._left == MAX_AHEAD_BYTES
+
+
+def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=huge:5")]), max_in_flight_requests=16)
+    outcomes: list[bool] = []
+    ready = threading.Barrier(16)
+
+    def fetch() -> None:
+        ready.wait()
+        try:
+            outcomes.append(bool(client.fetch(AHEAD).logs))
+        except AheadTooLargeError:
+            outcomes.append(False)
+
+    threads = [threading.Thread(target=fetch) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 16
+    assert False in outcomes
+    assert client._budget._left == MAX_AHEAD_BYTES
+    assert client.fetch(AHEAD).logs
+
+
+@pytest.mark.parametrize("size", [2, 5, 13])
+def test_a_run_over_pages_too_large_to_be_read_ahead_brings_all_logs_once(
+    simulate: Simulate, size: int
+) -> None:
+    simulator = simulate(
+        400, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse(f"3-=huge:{size}")]
+    )
+    run = run_here(config_for(simulator, page_size=20, max_in_flight_requests=16))
+    assert run.ids == simulator.store.ids()
 
 
 # Logs

@@ -77,6 +77,13 @@ def test_the_workflow_may_only_read_and_knows_no_secret(
     assert dict[Any, Any](workflow)[True] == {"push": {"branches": ["main"]}, "pull_request": None}
 
 
+def test_each_action_is_pinned_to_a_commit_and_says_which_version_that_is() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses)
+
+
 def test_a_newer_commit_ends_the_run_of_an_older_one(workflow: dict[str, Any], gate: dict[str, Any]) -> None:
     assert workflow["concurrency"]["cancel-in-progress"] is True
     assert "github.ref" in workflow["concurrency"]["group"]

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from tap_sequence.errors import RequestError
 from tap_sequence.hints import Hints
 from tap_sequence.pages import Log, Page, PageRequest, SortOrder
-from tap_sequence.readahead import ReadAhead
+from tap_sequence.readahead import ReadAhead, Task
 from tap_sequence.simulator import CursorKind, Fault, SimulatedApi, Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
 from tap_sequence.walk import walk
@@ -255,3 +256,50 @@ def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() ->
         before = len(waits)
         assert len(list(pages)) == 1998
         assert len(waits) - before < 1000
+
+
+def test_a_thread_that_waits_holds_on_to_no_page() -> None:
+    """Sixteen of them would hold sixteen pages, each as large as one may be."""
+
+    class Record:
+        pass
+
+    class OneTaskForEachThread(ReadAhead):
+        def next_task(self, number: int) -> Task | None:
+            return (
+                Task(PageRequest(SortOrder.ASCENDING, None, number), self._front) if len(asked) < 8 else None
+            )
+
+        def answered(self, task: Task, page: Page) -> None:
+            pass
+
+    records: list[weakref.ref[Record]] = []
+    asked: list[PageRequest] = []
+    all_ask = threading.Barrier(8)
+
+    def fetch(request: PageRequest) -> Page:
+        asked.append(request)
+        all_ask.wait(10)
+        record = Record()
+        records.append(weakref.ref(record))
+        return Page((Log("id", 0, "", record),), None, None, 0)
+
+    reading = ReadingAhead(
+        fetch=fetch,
+        fetch_now=fetch,
+        wait=lambda bell: bell.get(timeout=10),
+        plan=lambda page, returned: ReadAhead(
+            page, returned, hints=Hints(), page_size=2, max_in_flight_requests=8
+        ),
+        threads=8,
+        logger=LOGGER,
+    )
+    first = Page((Log("first", 0, "", None),), "cursor", None, 0)
+    with reading:
+        reading._start_threads(
+            OneTaskForEachThread(first, None, hints=Hints(), page_size=1, max_in_flight_requests=8)
+        )
+        deadline = time.monotonic() + 5
+        while len(records) < 8 or any(record() is not None for record in records):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
