@@ -26,7 +26,7 @@ from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.pages import PageRequest, SortOrder
 from tap_sequence.schema import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
 from tap_sequence.simulator.api import UnknownCursor
 from tap_sequence.timestamps import MICROSECONDS
 from tap_sequence.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Answer
