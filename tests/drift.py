@@ -164,7 +164,7 @@ ROWS: Sequence[Row] = (
     Row("every log has a null", ["actor-null:1"]),
     # JSON that no other API sends
     *_rows_of(
-        *("metadata-deep", "metadata-nearly-deep"),
+        *("metadata-deep:25", "metadata-nearly-deep:25"),
         *("nan", "infinity", "minus-infinity", "nan-in-place-of-text"),
         *("long-number", "long-number-in-place-of-text", "endless-number", "precise-number"),
         *("half-surrogate", "nul"),
