@@ -46,7 +46,7 @@ class SecretMask:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._pattern: re.Pattern[str] | None = None
-        self._runs: dict[int, set[str]] = {}
+        self._runs: set[str] = set()
 
     def add(self, secrets: Mapping[str, str]) -> None:
         """Hide these values from now on.
@@ -62,7 +62,9 @@ class SecretMask:
             misread = value.encode(errors="surrogatepass").decode("latin-1")
             for text in (value, misread):
                 for spelling in _spellings(text):
-                    self._runs.setdefault(length, set()).update(_runs(spelling, length))
+                    self._runs |= {
+                        spelling[start : start + length] for start in range(len(spelling) - length + 1)
+                    }
         if {"client_id", "client_secret"} <= secrets.keys():
             pair = f"{secrets['client_id']}:{secrets['client_secret']}".encode(errors="surrogatepass")
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
@@ -82,12 +84,7 @@ class SecretMask:
         """Whether any four characters in a row of a secret (of client_id: eight) are in `text`, in any encoding."""
         if not self._runs:
             return False
-        return any(
-            not runs.isdisjoint(_runs(spelling, length))
-            for reading in _deep_readings(text)
-            for spelling in _spellings(reading)
-            for length, runs in self._runs.items()
-        )
+        return any(run in candidate for candidate in _candidates(text) for run in self._runs)
 
 
 def readings(text: str) -> Iterator[str]:
@@ -121,10 +118,12 @@ def decoded(text: str) -> Iterator[str]:
             yield bytes.fromhex(part[: len(part) // 2 * 2]).decode("latin-1")
 
 
-def _deep_readings(text: str) -> Iterator[str]:
+def _candidates(text: str) -> Iterator[str]:
+    """Yield all in which a secret might be seen."""
     for reading in readings(text):
-        yield reading
-        yield from decoded(reading)
+        yield from _spellings(reading)
+        for each in decoded(reading):
+            yield _plain(each)
 
 
 def _character(match: re.Match[str]) -> str:
@@ -140,16 +139,16 @@ def _character(match: re.Match[str]) -> str:
 
 def _spellings(text: str) -> tuple[str, str]:
     """Return a text without what differs between ways to write the same: as it is, and letters and digits alone."""
+    plain = _plain(text)
+    return plain, "".join(filter(str.isalnum, plain))
+
+
+def _plain(text: str) -> str:
     if not text.isascii():
         # Halves of a surrogate pair, as JSON escapes them, become one character.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         text = unicodedata.normalize("NFKD", text)
-    plain = text.casefold()
-    return plain, "".join(filter(str.isalnum, plain))
-
-
-def _runs(text: str, length: int) -> set[str]:
-    return {text[start : start + length] for start in range(len(text) - length + 1)}
+    return text.casefold()
 
 
 def _forms(value: str) -> Iterable[str]:
