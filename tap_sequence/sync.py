@@ -412,7 +412,7 @@ class LogSync:
             return None
         if newest is None or self._bookmark.knows(newest[1].logs[0].id):
             return None
-        logs = self._first_logs(SortOrder.DESCENDING)
+        logs = newest[1].logs if len(newest[1].logs) > 1 else self._first_logs(SortOrder.DESCENDING)
         if self._is_listed_in_any_order(logs, SortOrder.ASCENDING):
             self._has_newest_first = self._fixed_order(logs) is SortOrder.DESCENDING
             if not self._has_newest_first:

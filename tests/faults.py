@@ -311,7 +311,7 @@ def check_process(result: Result, run: Run, *, debug: bool) -> None:
     scenario, problems = result.scenario, result.problems
     result.tracebacks = run.stderr.count("Traceback (most recent call last)")
     result.hangs = int(run.status == HUNG)
-    is_failure = scenario.outcome in {Outcome.FAILS, Outcome.FAILS_WHOLE, Outcome.FAILS_SHORT}
+    is_failure = scenario.outcome in {Outcome.FAILS, Outcome.FAILS_WHOLE}
     status = int(is_failure or scenario.outcome is Outcome.CLOSED)
     if run.status != status:
         problems.append(f"exit status {run.status} in place of {status}")
@@ -341,7 +341,7 @@ def check_records(result: Result, run: Run, healed: Run, expected: Sequence[str]
     result.records = len(run.ids)
     both = Counter(run.ids) + Counter(healed.ids)
     may_come_again: set[str] = set()
-    if outcome in {Outcome.FAILS_WHOLE, Outcome.FAILS_SHORT}:
+    if outcome is Outcome.FAILS_WHOLE:
         may_come_again = set(run.ids)
     elif outcome is Outcome.CLOSED:
         types = [message["type"] for message in run.messages]
@@ -358,7 +358,7 @@ def check_records(result: Result, run: Run, healed: Run, expected: Sequence[str]
         problems.append(f"{len(strangers)} logs that were not asked for")
     if outcome is Outcome.COMPLETE and run.ids != expected:
         problems.append(f"{len(run.ids)} logs in place of {len(expected)}, or in another order")
-    if outcome is not Outcome.FAILS_SHORT and run.ids != list(expected[: len(run.ids)]):
+    if run.ids != list(expected[: len(run.ids)]):
         problems.append("what was emitted does not stand first in the list")
     if wrong := [
         record["id"]
@@ -389,11 +389,12 @@ def launch_process(
     config: Mapping[str, Any],
     *,
     state: Mapping[str, Any] | None = None,
+    catalog: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Run:
     """Run `python -m tap_sequence`."""
     try:
-        return run_process(folder, config, state=state, env=env)
+        return run_process(folder, config, state=state, catalog=catalog, env=env)
     except subprocess.TimeoutExpired as error:
         stdout, stderr = ((text or b"").decode() for text in (error.stdout, error.stderr))
         return Run(HUNG, parse_lines(stdout[: stdout.rfind("\n") + 1]), stderr)

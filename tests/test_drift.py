@@ -61,4 +61,4 @@ def test_the_table_has_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -
     assert main(["--only", "as documented", "--template"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].split()[:8] == ["as", "documented", "0", "0", "0", "770", "0", "0"]
-    assert out[-1] == "SDK template: delivered at exit 0 in 1 of 1"
+    assert out[-1] == "SDK template: delivered at exit 0 in 2 of 2"
