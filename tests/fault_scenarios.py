@@ -282,7 +282,7 @@ FORWARD: Sequence[Scenario] = (
         FAILS,
         (15, 15),
         ["4-=no-after"],
-        ["looking again", "after 400 logs, before its newest log", "counts 1000"],
+        ["after 400 logs, before its newest log", "counts 1000"],
     ),
     Scenario(
         "after missing midway, without a total",
