@@ -120,4 +120,6 @@ def test_no_page_takes_more_memory_than_promised(
     config = config_for(simulator, max_in_flight_requests=max_in_flight_requests)
     status, peak = peak_mib(tmp_path, config)
     assert peak < PROMISED_MIB, (tmp_path / "stderr").read_text()[-2000:]
-    assert status == 0
+    # A page of too many values ends the run, and the line says what to change.
+    problem = (tmp_path / "stderr").read_text()
+    assert status == 0 or ("JSON values" in problem and "page_size" in problem)
