@@ -29,9 +29,9 @@ class Shape(Enum):
     """What a body is."""
 
     PAGE = auto()
-    """JSON with `items` and `pagination` of the right types."""
+    """JSON with `items`, and, but for the last page, with `pagination`."""
     NO_PAGE = auto()
-    """Anything else: HTML, broken JSON, a list, an object without either."""
+    """Anything else: HTML, broken JSON, a list, an object without `items`."""
     TOO_LARGE = auto()
     """Longer than the client takes."""
 

@@ -20,9 +20,10 @@ import msgspec
 import tenacity
 
 from tap_sequence.answers import Action, Shape, action_for
-from tap_sequence.decoding import UNDECODABLE, PageDecoder, quote
+from tap_sequence.decoding import UNDECODABLE, PageDecoder
 from tap_sequence.errors import (
     BadRequestError,
+    PageTooLargeError,
     RecordError,
     RequestError,
     TransientRequestError,
@@ -35,6 +36,9 @@ from tap_sequence.settings import DEFAULT_PORTS, PATH, Settings
 from tap_sequence.transport import MAX_BODY_BYTES, Answer, ByteBudget, Take, Transport, parse_http_date
 
 _MAX_REDIRECTS = 5
+_TRIES_WITHOUT_PAGINATION = 3
+"""How often a page must come without `pagination` to be the last one."""
+
 _BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
 
 
@@ -134,7 +138,7 @@ class SequenceClient:
         Raises:
             BadRequestError: The API refused the request as it stands.
             RequestError: The request failed for good, or for longer than the retry budget.
-            RecordError: A log on the page does not fit the schema.
+            RecordError: A log on the page cannot be used.
         """
         attempt = _Attempt(request, limit or self._settings.page_size)
         retrying = tenacity.Retrying(
@@ -152,6 +156,11 @@ class SequenceClient:
         except RecordError as error:
             msg = f"{error} The log is on {request}."
             raise RecordError(msg) from error
+
+    @property
+    def skipped_logs(self) -> int:
+        """How many logs were left out as invalid."""
+        return self._decoder.skipped_logs
 
     def close(self) -> None:
         """Close the connections."""
@@ -212,7 +221,7 @@ class SequenceClient:
         # Only the page that the walk needs next has a number.
         with self._budget.share(is_ahead=attempt.request.number is None) as take:
             answer = self._answer(attempt, take)
-            page, shape, problem = self._read(answer)
+            page, shape, problem = self._read(answer, attempt.tries)
         action = action_for(answer.status, shape)
         if action is not Action.SLOW_DOWN:
             self._pace.answered(attempt.sent_at)
@@ -318,7 +327,7 @@ class SequenceClient:
 
     # Answers
 
-    def _read(self, answer: Answer) -> tuple[Page | None, Shape, str]:
+    def _read(self, answer: Answer, tries: int) -> tuple[Page | None, Shape, str]:
         """Return the page, if there is one, the shape of the body, and what is wrong."""
         if answer.status != HTTPStatus.OK:
             return None, Shape.NO_PAGE, _describe(answer)
@@ -330,14 +339,19 @@ class SequenceClient:
                 f"status 200 with a body of more than {size}, which no page of logs is",
             )
         content_type = excerpt(answer.headers.get("Content-Type", ""))
-        if content_type.partition(";")[0].strip().lower() not in {"application/json", ""}:
-            problem = f"status 200 with content type {content_type!r} in place of JSON: {quote(answer.body)}"
-            return None, Shape.NO_PAGE, problem
         try:
-            return self._decoder.decode(answer.body, asked_at=answer.asked_at), Shape.PAGE, ""
+            page = self._decoder.decode(answer.body, asked_at=answer.asked_at)
         except TransientRequestError as error:
             problem = f"status 200 with content type {content_type!r}, but {error}"
             return None, Shape.NO_PAGE, problem
+        except PageTooLargeError as error:
+            return None, Shape.TOO_LARGE, str(error)
+        if not page.has_pagination and tries < _TRIES_WITHOUT_PAGINATION:
+            problem = (
+                "status 200 with a page that does not say whether there is a next one: it has no pagination"
+            )
+            return None, Shape.NO_PAGE, problem
+        return page, Shape.PAGE, ""
 
     def _check_version(self, answer: Answer) -> None:
         version = answer.headers.get("Sequence-Version")

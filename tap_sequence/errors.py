@@ -44,6 +44,10 @@ class TransientRequestError(RequestError):
         self.is_refusal = is_refusal
 
 
+class PageTooLargeError(RequestError):
+    """A page has more in it than can be read."""
+
+
 class UnanswerableError(RequestError):
     """A request that no try will get answered: its address, proxy or certificates are wrong.
 
@@ -61,7 +65,7 @@ class BadRequestError(RequestError):
 
 
 class RecordError(TapSequenceError):
-    """A log lacks a required field, or holds a value of the wrong type."""
+    """The id or createdAt of a log cannot be used."""
 
 
 class PaginationLoopError(TapSequenceError):

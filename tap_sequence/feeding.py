@@ -19,7 +19,6 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 from tap_sequence.bookmark import REPLICATION_KEY
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
-from tap_sequence.schema import SCHEMAS
 from tap_sequence.transforms.trimming import missing_fields, trim
 from tap_sequence.waiting import Waiting
 
@@ -44,7 +43,7 @@ class LogFedStream(Stream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: SequenceTap) -> None:
-        super().__init__(tap, schema=tap.actor_email.to_schema(SCHEMAS[self.name]))
+        super().__init__(tap, schema=tap.schema_of(self.name))
         self._sequence = tap
         self._index = 0
         self._counter: metrics.Counter | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
@@ -12,6 +13,9 @@ _PARTS = {"actor": "activityLogActor", "object": "activityLogObject", "target": 
 """Which part of an item a column is from, by what the column's name begins with."""
 
 _OF_LOG = ("sequenceAccountId", "createdAt")
+_UNMAPPED = "unmapped"
+_IN_ITEM = re.compile(r"activityLogItems\[(\d+)\]\.?(.+)", re.DOTALL)
+_BY_PLACE = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TARGET = _PARTS["target"] + "."
 
 
@@ -27,8 +31,11 @@ class ItemRows:
         places = {column: _place(column) for column in schema["properties"]}
         of_log = [column for column in places if column in _OF_LOG]
         of_target = [column for column, place in places.items() if place.startswith(_TARGET)]
-        of_item = [column for column in places if column not in {*of_log, *of_target}]
-        columns = [(column, Any) for column in (*of_log, *of_item, *of_target)]
+        of_item = [column for column in places if column not in {*of_log, *of_target, _UNMAPPED}]
+        columns: list[Any] = [(column, Any) for column in (*of_log, *of_item, *of_target)]
+        if _UNMAPPED in places:
+            columns.append((_UNMAPPED, Any, None))
+        self._places_in_item = [places[column] for column in of_item]
         self._row: Callable[..., Any] = msgspec.defstruct("ActivityLogItem", columns, gc=False)
         self._log_values = attrgetter(*of_log)
         self._item_values = attrgetter(*(places[column] for column in of_item))
@@ -38,15 +45,52 @@ class ItemRows:
     def of(self, record: Any) -> list[Any]:
         """Return the rows of a decoded log, in the order of its items.
 
-        Every row has every column: what the API left out is null.
+        Every row has every column: what the API left out is null. An item that is null gives no row.
         """
         of_log = self._log_values(record)
+        set_aside = _by_item(record.unmapped) if record.unmapped else {}
         rows = []
-        for item in record.activityLogItems:
+        for place, item in enumerate(record.activityLogItems or ()):
+            if item is None:
+                continue
             of_target = self._target_values(item) if item.activityLogTarget else self._no_target
-            values = (*of_log, *self._item_values(item), *of_target)
-            rows.append(self._row(*[None if value is msgspec.UNSET else value for value in values]))
+            try:
+                of_item = self._item_values(item)
+            except AttributeError:  # The actor or the object is null or missing.
+                of_item = tuple(_value_at(item, path) for path in self._places_in_item)
+            values = (*of_log, *of_item, *of_target)
+            row = self._row(*[None if value is msgspec.UNSET else value for value in values])
+            # Without them the row would have no key, or belong to no log.
+            if not row.id:
+                row.id = f"{record.id}:{place}"
+            if row.activityLogId is None:
+                row.activityLogId = record.id
+            if place in set_aside:
+                row.unmapped = msgspec.json.encode(set_aside[place]).decode()
+            rows.append(row)
         return rows
+
+
+def count_rows(record: Any) -> int:
+    """Return how many rows a decoded log gives."""
+    return sum(item is not None for item in record.activityLogItems or ())
+
+
+def _by_item(unmapped: str) -> dict[int, dict[str, msgspec.Raw]]:
+    """Return what a log's `unmapped` holds of each item: values by their place within the item."""
+    result: dict[int, dict[str, msgspec.Raw]] = {}
+    for place, value in _BY_PLACE.decode(unmapped).items():
+        found = _IN_ITEM.fullmatch(place)
+        if found:
+            result.setdefault(int(found[1]), {})[found[2]] = value
+    return result
+
+
+def _value_at(item: Any, path: str) -> Any:
+    value = item
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def _place(column: str) -> str:

@@ -55,12 +55,14 @@ class Log(msgspec.Struct, frozen=True, gc=False):
         created_at: `createdAt` in microseconds since 1970, UTC.
         created_at_text: `createdAt` as the API wrote it.
         record: The log as decoded; opaque to walk and bookmark.
+        differences: How it differs from the documentation (`tap_sequence.api.conform`).
     """
 
     id: str
     created_at: int
     created_at_text: str
     record: Any
+    differences: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Page:
             visible then is on the page. By the earlier of both clocks, this machine's and the API's (`Date`): one that is
             ahead would shorten the lookback.
         size: Bytes of the body that it came in.
-        has_pagination: Whether the API said that the list ends here, where `after` is None.
+        has_pagination: Whether the API said if there is a next page. Where it did not, `after` is None.
     """
 
     logs: tuple[Log, ...]

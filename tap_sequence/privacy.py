@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+
+from tap_sequence.redact import without_emails
 
 KEEP, HASH, DROP = "keep", "hash", "drop"
 ACTIONS = (KEEP, HASH, DROP)
@@ -48,9 +51,14 @@ class ActorEmail:
         """Return a decoded log with the addresses in it hashed or dropped; the log itself where they are kept."""
         if self._action == KEEP:
             return record
-        # The decoder has checked that both are there.
+        if record.unmapped:
+            record = msgspec.structs.replace(record, unmapped=_without_emails(record.unmapped))
+        if not record.activityLogItems:
+            return record
         items = [
-            msgspec.structs.replace(item, activityLogActor=self._changed(item.activityLogActor))
+            item
+            if item is None or not item.activityLogActor
+            else msgspec.structs.replace(item, activityLogActor=self._changed(item.activityLogActor))
             for item in record.activityLogItems
         ]
         return msgspec.structs.replace(record, activityLogItems=items)
@@ -84,6 +92,35 @@ class ActorEmail:
         if isinstance(actor.email, str):
             return msgspec.structs.replace(actor, email=self.hash(actor.email))
         return actor
+
+
+def _without_emails(unmapped: str) -> str:
+    """Return the text of `unmapped` with e-mail addresses taken out of every text and name in it."""
+    # Text by text: what looks for addresses does not know where a text ends in JSON.
+    values = json.loads(unmapped, parse_int=_as_written, parse_float=_as_written)
+    return msgspec.json.encode(_cleaned(values)).decode()
+
+
+def _as_written(number: str) -> msgspec.Raw:
+    return msgspec.Raw(number.encode())
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return without_emails(value)
+        case list():
+            return [_cleaned(element) for element in value]
+        case dict():
+            result: dict[str, Any] = {}
+            for name, inner in value.items():
+                cleaned = without_emails(name)
+                # Two addresses look the same now.
+                while cleaned in result:
+                    cleaned += "'"
+                result[cleaned] = _cleaned(inner)
+            return result
+    return value
 
 
 def _at(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from singer_sdk import typing as th
 from tap_sequence import __version__
 from tap_sequence.privacy import ACTIONS, HASH, KEEP
 from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.transforms.metadata import FORMS, TEXT
 
 API_URLS = {
     "production": "https://eu.sequencehq.com/api",
@@ -37,6 +38,10 @@ PATH = "/activity-logs"
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 DEMO = "demo"
+FAIL, SKIP = "fail", "skip"
+INVALID_LOGS_ACTIONS = (FAIL, SKIP)
+"""What to do with a log whose id or createdAt cannot be used."""
+
 _HEADER_TEXT = "printable ASCII"
 _HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"
 _CREDENTIALS = ("client_id", "client_secret")
@@ -175,6 +180,28 @@ CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
             "tell whether a hash is of it."
         ),
     ),
+    th.Property(
+        "metadata",
+        th.StringType(),
+        default=TEXT,
+        allowed_values=list(FORMS),
+        title="Metadata",
+        description=(
+            "How the elements of metadata are passed on: text (each as its JSON text, which every target can load) or json "
+            "(as the API sent them)."
+        ),
+    ),
+    th.Property(
+        "invalid_logs",
+        th.StringType(),
+        default=FAIL,
+        allowed_values=list(INVALID_LOGS_ACTIONS),
+        title="Invalid logs",
+        description=(
+            "What to do with a log that has no id, or whose createdAt is not a time: fail (end the run) or skip (leave it "
+            "out, with a warning)."
+        ),
+    ),
     additional_properties=False,
 ).to_dict()
 
@@ -200,6 +227,8 @@ class Settings:
     user_agent: str
     actor_email: str
     actor_email_salt: str | None
+    metadata: str
+    invalid_logs: str
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import metrics
 from singer_sdk.singerlib import StateMessage
 
+from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.bookmark import Bookmark
 from tap_sequence.errors import CatalogError
 from tap_sequence.feeding import LogFedStream
-from tap_sequence.items import ItemRows
+from tap_sequence.items import ItemRows, count_rows
 from tap_sequence.output import LineWriter
 from tap_sequence.pages import Log
 from tap_sequence.progress import Progress, Tally, counted
@@ -48,6 +49,7 @@ class ActivityLogStream(LogFedStream):
         self._bookmark: Bookmark | None = None
         self._is_test = False
         self._writer: LineWriter | None = None
+        self._differences = DifferenceReport(self.logger)
         self._since_state = 0
         self._largest_page = 0
         self._state_written_at = 0.0
@@ -76,6 +78,7 @@ class ActivityLogStream(LogFedStream):
             bookmark = self._bookmark = tap.load_bookmark(self.name, [stream.name for stream in fed])
             self._warn_of_newcomers(bookmark)
         self._writer = self._page_writer(fed)
+        self._differences = DifferenceReport(self.logger)
         self._since_state, self._largest_page = 0, tap.settings.page_size
         self._state_written_at = self.monotonic()
         self.log("Reading from %s", tap.query.host)
@@ -141,6 +144,7 @@ class ActivityLogStream(LogFedStream):
 
     def _emit(self, batch: Batch, fed: Sequence[LogFedStream], context: Context | None) -> Iterator[Record]:
         """Write what a page gives, and yield those records that went one by one."""
+        self._differences.add(batch.logs)
         for logs in self._parts(batch.logs, fed):
             if self._writer is not None and self._write_together(self._writer, logs, fed):
                 for log in logs:
@@ -267,7 +271,13 @@ class ActivityLogStream(LogFedStream):
             counted(client.retries, "retry", "retries"),
             f"{counted(client.refusals, 'refusal')} (429)",
         ]
-        self.logger.info("Summary: %s.", ", ".join([tally.summary(), *records, *traffic]))
+        parts = [tally.summary(), *records, *traffic]
+        if client.skipped_logs:
+            parts.append(f"{counted(client.skipped_logs, 'log')} skipped as invalid")
+        differences = self._differences.summary()
+        if differences:
+            parts.append(differences)
+        self.logger.info("Summary: %s.", ", ".join(parts))
 
 
 class ActivityLogItemStream(LogFedStream):
@@ -287,7 +297,7 @@ class ActivityLogItemStream(LogFedStream):
 
     @override
     def size(self, logs: Sequence[Log]) -> int:
-        return sum(len(log.record.activityLogItems) for log in logs)
+        return sum(count_rows(log.record) for log in logs)
 
     @override
     def _sync_records(

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -42,6 +42,7 @@ from tap_sequence.settings import (
     CONFIG_JSONSCHEMA,
     DEFAULT_PORTS,
     DEMO,
+    SKIP,
     Settings,
     fill_defaults,
     find_environment_problems,
@@ -54,6 +55,7 @@ from tap_sequence.settings import (
 from tap_sequence.stopping import StopSignals, handle_hangup
 from tap_sequence.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.sync import LogSync
+from tap_sequence.transforms.metadata import TEXT, to_schema
 from tap_sequence.transforms.trimming import catalog_schema
 from tap_sequence.waiting import Waiting
 
@@ -133,6 +135,16 @@ class SequenceTap(Tap):
         """What becomes of actors' e-mail addresses."""
         return ActorEmail(self.settings.actor_email, self.settings.actor_email_salt)
 
+    def schema_of(self, stream: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the schema that says what a stream's records will hold with these settings.
+
+        Args:
+            stream: The stream's name.
+            given: The same from a catalog, which may be older or have less in it.
+        """
+        schema = self.actor_email.to_schema(SCHEMAS.get(stream, {}), given)
+        return to_schema(schema, self.settings.metadata)
+
     @cached_property
     def base_url(self) -> str:
         """The API's base URL. In environment demo this starts the simulator."""
@@ -175,7 +187,12 @@ class SequenceTap(Tap):
             base_url=self.base_url,
             credentials=self._credentials,
             settings=settings,
-            decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, self.logger),
+            decoder=PageDecoder(
+                ACTIVITY_LOGS_SCHEMA,
+                self.logger,
+                metadata_as_text=self.settings.metadata == TEXT,
+                skip_invalid_logs=self.settings.invalid_logs == SKIP,
+            ),
             logger=self.logger,
         )
 
@@ -271,7 +288,7 @@ class SequenceTap(Tap):
     def _catalog_schema(self, stream: str, given: Schema) -> Schema:
         own = SCHEMAS[stream]
         schema = catalog_schema(own, given.to_dict(), (*ActivityLogStream.primary_keys, REPLICATION_KEY))
-        return Schema.from_dict(self.actor_email.to_schema(own, schema))
+        return Schema.from_dict(self.schema_of(stream, schema))
 
     # A stream that is not selected has no column left for the SDK, so that a map of it, or of all streams, would be refused.
     @override

@@ -39,7 +39,8 @@ class Run:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [message["record"] for message in self.of_type("RECORD")]
+        """The records, in the shape that the API sends."""
+        return [as_sent(message["record"]) for message in self.of_type("RECORD")]
 
     @property
     def ids(self) -> list[str]:
@@ -64,6 +65,19 @@ class Run:
     @property
     def warnings(self) -> list[str]:
         return [line.split(" | ")[-1] for line in self.stderr.splitlines() if " | WARNING" in line]
+
+
+def as_sent(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as the API sent it: without an `unmapped` of null, and with the elements of metadata as values."""
+    result = dict(record)
+    # A stream map may have left out what is looked for.
+    if "unmapped" in result and result["unmapped"] is None:
+        del result["unmapped"]
+    if isinstance(result.get("activityLogItems"), list):
+        result["activityLogItems"] = [item and as_sent(item) for item in result["activityLogItems"]]
+    if isinstance(result.get("metadata"), list):
+        result["metadata"] = [json.loads(text) for text in result["metadata"]]
+    return result
 
 
 def config_for(simulator: Simulator, **settings: Any) -> dict[str, Any]:

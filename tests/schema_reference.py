@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tap_sequence.schema import SCHEMAS
+from tap_sequence.transforms.metadata import TEXT, to_schema
 from tests.harness import ROOT
 
 PAGE = ROOT / "docs" / "schema.md"
@@ -46,9 +47,35 @@ change it, change them.
 | [`activity_logs`](#activity_logs) | log | yes |
 | [`activity_log_items`](#activity_log_items) | item of a log | no: [how to turn it on](#turning-activity_log_items-on) |
 
-`a.b` is field `b` of object `a`, and `a[].b` the same in each element of list `a`. A field is required within the object
-that it stands in; one that is not may be null or missing. With the setting `actor_email`, addresses are kept, hashed or
-left out: the [README](../README.md#e-mail-addresses) says how.
+`a.b` is field `b` of object `a`, and `a[].b` the same in each element of list `a`. A field that is not required may be
+null or missing. With the setting `actor_email`, addresses are kept, hashed or left out: the
+[README](../README.md#e-mail-addresses) says how. With the setting `metadata: json`, elements of `metadata` can be of any
+type.
+"""
+
+_DIFFERENCES = """\
+## Where the API differs from its documentation
+
+Only `id` and `createdAt` have to be as documented. Every other value is loaded, whatever it is, so that a change of the API
+does not stop your pipeline. The first log with each kind of difference is named in a warning; the summary at the end of the
+run counts the logs.
+
+| The API sends | The record holds |
+| --- | --- |
+| no value, or null | the same |
+| a field that the schema does not list | the field in `unmapped` |
+| a number, a boolean, an object or a list in place of a text | its JSON text |
+| another value in place of a list | a list of that one value |
+| another value in place of an object | null, and the value in `unmapped` |
+| an item without `id` | as sent; its row in `activity_log_items` has the log's id, a colon and the item's place as `id` |
+| NUL, or half of a surrogate pair, in a text | U+FFFD in its place |
+| NaN or an infinity | null, and its text in `unmapped` |
+| with `metadata: json`, a value nested more than 100 levels deep, or a number of more than 4,300 digits | its JSON text |
+| a log without `id`, or whose `createdAt` is not a time | with `invalid_logs: fail`, the run ends; with `skip`, the log is left out |
+
+`unmapped` is a JSON object as text, of places and values: `{"brandNew":1,"activityLogItems[0].verbNew":"x"}`. A name that
+is not a plain word is quoted: `activityLogItems[0]["odd name"]`. The row of an item has the places within the item:
+`{"verbNew":"x"}`.
 """
 
 _TURNING_ON = """\
@@ -83,11 +110,11 @@ then has each log and each item once.
 
 def make_page() -> str:
     """Return the page."""
-    return "\n".join([_INTRODUCTION, *map(_section, STREAMS), _TURNING_ON])
+    return "\n".join([_INTRODUCTION, *map(_section, STREAMS), _DIFFERENCES, _TURNING_ON])
 
 
 def _section(stream: str) -> str:
-    schema, keys = SCHEMAS[stream], STREAMS[stream]
+    schema, keys = to_schema(SCHEMAS[stream], TEXT), STREAMS[stream]
     lines = [
         f"## {stream}",
         "",

@@ -38,7 +38,7 @@ def test_nothing_secret_is_written_at_debug_level_either() -> None:
         "401",
         "redirect to another host",
         "half a JSON, once",
-        "a log with a wrong type inside",
+        "a log without id",
         "400 for the saved cursor",
     }
     results = run_matrix([one for one in SCENARIOS if one.name in names], is_forked=True, debug=True)

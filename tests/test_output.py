@@ -26,7 +26,8 @@ def test_records_validate_against_the_schema_before_them_and_equal_what_the_api_
     validator = jsonschema.Draft202012Validator(
         run.of_type("SCHEMA")[0]["schema"], format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
     )
-    assert not [error.message for record in run.records for error in validator.iter_errors(record)]
+    written = [message["record"] for message in run.of_type("RECORD")]
+    assert not [error.message for record in written for error in validator.iter_errors(record)]
     # Field by field, value for value, and in the API's ascending order.
     assert run.records == simulator.store.logs()
 
@@ -50,20 +51,52 @@ def test_a_state_stands_at_least_every_1000_records_and_at_the_end(
     assert len(run.of_type("STATE")) == 3
 
 
-def test_a_field_that_the_schema_does_not_know_is_left_out_and_warned_of_once(
+def test_a_field_that_the_schema_does_not_list_is_kept_apart_and_warned_of_once(
     simulate: Simulate, tmp_path: Path
 ) -> None:
     simulator = simulate(250, faults=[Fault.parse("1-=unknown-field")])
     run = run_process(tmp_path, config_for(simulator))
     assert run.status == 0
-    assert run.records == simulator.store.logs()
-    assert len([line for line in run.warnings if "brandNew" in line]) == 1
+    expected = simulator.store.logs()
+    for log in expected[::100]:
+        log["unmapped"] = '{"brandNew":{"a":1}}'
+    assert run.records == expected
+    (warning,) = run.warnings
+    assert expected[0]["id"] in warning
+    assert "brandNew" in warning
+    assert "brandNew (not in the schema) in 3" in run.stderr
 
 
-@pytest.mark.parametrize(
-    ("fault", "field"), [("no-id", "id"), ("null-created-at", "createdAt"), ("wrong-type", "verb")]
-)
-def test_a_log_that_does_not_fit_the_schema_ends_the_run_and_names_log_and_field(
+@pytest.mark.parametrize("fault", ["wrong-type", "surrogate", "endless-number", "deep"])
+def test_values_that_are_not_as_documented_cost_no_log_and_no_warning_comes_twice(
+    simulate: Simulate, tmp_path: Path, fault: str
+) -> None:
+    simulator = simulate(250, faults=[Fault.parse(f"1-={fault}")])
+    for form in ("text", "json"):
+        run = run_process(tmp_path, config_for(simulator, metadata=form))
+        assert (run.status, [message["record"]["id"] for message in run.of_type("RECORD")]) == (
+            0,
+            simulator.store.ids(),
+        )
+        validator = jsonschema.Draft202012Validator(run.of_type("SCHEMA")[0]["schema"])
+        assert all(validator.is_valid(message["record"]) for message in run.of_type("RECORD"))
+        assert len(run.warnings) == (0 if form == "text" and fault in {"endless-number", "deep"} else 1)
+
+
+@pytest.mark.parametrize("fault", ["no-id", "null-created-at"])
+def test_with_skip_logs_that_cannot_be_used_are_left_out_and_counted(
+    simulate: Simulate, tmp_path: Path, fault: str
+) -> None:
+    simulator = simulate(250, faults=[Fault.parse(f"2={fault}")], with_total=False)
+    run = run_process(tmp_path, config_for(simulator, invalid_logs="skip", max_in_flight_requests=1))
+    ids = simulator.store.ids()
+    assert (run.status, run.ids) == (0, ids[:199] + ids[200:])
+    assert len([line for line in run.warnings if "left out" in line]) == 1
+    assert "1 log skipped as invalid" in run.stderr
+
+
+@pytest.mark.parametrize(("fault", "field"), [("no-id", "id"), ("null-created-at", "createdAt")])
+def test_a_log_that_cannot_be_used_ends_the_run_and_names_log_field_and_setting(
     simulate: Simulate, tmp_path: Path, fault: str, field: str
 ) -> None:
     simulator = simulate(250, faults=[Fault.parse(f"2={fault}")])
@@ -71,6 +104,7 @@ def test_a_log_that_does_not_fit_the_schema_ends_the_run_and_names_log_and_field
     assert run.status == 1
     (error,) = run.errors
     assert field in error
+    assert "invalid_logs" in error
     assert fault == "no-id" or simulator.store.ids()[199] in error
     assert "Traceback" not in run.stderr
     # The STATE describes what came before, and the next run brings the rest.

@@ -19,6 +19,7 @@ from tap_sequence.simulator.faults import Fault
 from tests.harness import (
     STREAMS,
     TAP,
+    Run,
     command_arguments,
     config_for,
     discover,
@@ -298,7 +299,7 @@ def test_on_a_terminal_a_bar_moves_and_standard_output_has_nothing_of_it(
     assert len(set(seen)) >= 3
     assert seen == sorted(seen)
     messages = parse_lines((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
-    assert [each["record"] for each in messages if each["type"] == "RECORD"] == simulator.store.logs()
+    assert Run(0, messages).records == simulator.store.logs()
     # At the end it makes room for the summary.
     assert not list(bars(frames[-1:]))
     assert "Summary: 3,000 logs emitted" in "\n".join(frames[-1].lines)

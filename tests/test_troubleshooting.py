@@ -54,7 +54,9 @@ NO_MESSAGES = (
     ),
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
     # How far a run is, and what it was.
-    "… emitted, … skipped",
+    *("… emitted, … skipped", "… skipped as invalid"),
+    *("logs that differ from the documentation", "not in the schema", "not a text", "not a list"),
+    *("not an object", "NUL or half", "NaN or infinite", "nested too deeply or too long"),
     # The SDK's words, and those for who changes a schema.
     *("An unhandled error occurred", "…: no type for …"),
 )
@@ -91,13 +93,8 @@ def texts(path: Path) -> Iterator[str]:
             yield text
 
 
-PACKAGE = ROOT / "tap_sequence"
-TEXTS = {
-    text
-    for path in PACKAGE.rglob("*.py")
-    if not path.is_relative_to(PACKAGE / "simulator")
-    for text in texts(path)
-}
+MODULES = [path for path in (ROOT / "tap_sequence").rglob("*.py") if path.parent.name != "simulator"]
+TEXTS = {text for path in MODULES for text in texts(path)}
 MESSAGES = {text.strip() for text in TEXTS if not text.startswith(NO_MESSAGES)}
 ENTRIES = [
     entry.strip()

@@ -1,1 +1,1 @@
-"""Sequence's HTTP API."""
+"""Sequence's HTTP API: what it sends, and how it becomes records."""
