@@ -24,8 +24,10 @@ from tests.harness import ROOT, as_sent
 from tests.loaders import COLUMNS, JOBS, STREAMS, PostgreSql, Row, Target, exactly, make_odd
 from tests.meltano_project import copy_project, run
 from tests.pages import blocks_in
-from tests.pipes import PIPES, SLOW_PIPES, Environments, Kind, Pipe
+from tests.pipe_table import PIPES, SLOW_PIPES
+from tests.pipes import Kind, Pipe
 from tests.postgres import Postgres, run_postgres
+from tests.services import Environments
 
 pytestmark = pytest.mark.timeout(1800)
 
