@@ -334,7 +334,8 @@ class PageDecoder:
                 found: list[str] = []
                 by_field: dict[str, Difference] = {}
                 gatherer.gather(record, "", found, by_field)
-                record.unmapped = "{" + ",".join(found) + "}" if found else None
+                if found:
+                    record.unmapped = "{" + ",".join(found) + "}"
                 differences = tuple(by_field.values())
             log_id, created_at = record.id, record.createdAt
             if not log_id:

@@ -116,8 +116,8 @@ def _cleaned(value: Any) -> Any:
             for name, inner in value.items():
                 cleaned = without_emails(name)
                 # Two addresses look the same now.
-                while cleaned in result:
-                    cleaned += "'"
+                if cleaned in result:
+                    cleaned += f" {len(result)}"
                 result[cleaned] = _cleaned(inner)
             return result
     return value

@@ -30,18 +30,15 @@ def parse_timestamp(text: str) -> int:
     Raises:
         ValueError: The text is neither.
     """
+    extra = 0
     try:
-        moment = datetime.fromisoformat(text.upper())
+        moment = datetime.fromisoformat(text)
     except ValueError:
         usual, extra = _to_usual_form(text)
-        return _microseconds(datetime.fromisoformat(usual)) + extra
-    return _microseconds(moment)
-
-
-def _microseconds(moment: datetime) -> int:
+        moment = datetime.fromisoformat(usual)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // _MICROSECOND + extra
 
 
 def _to_usual_form(text: str) -> tuple[str, int]:

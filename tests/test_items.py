@@ -128,6 +128,44 @@ def test_a_column_that_the_schema_leaves_out_is_left_out_of_the_rows() -> None:
     assert row.actorId == "somebody"
 
 
+def test_an_item_that_lacks_what_it_should_have_is_a_row_of_its_log_all_the_same(simulate: Simulate) -> None:
+    simulator = simulate(3)
+    first = simulator.store.ids()[0]
+    log = json.loads(simulator.store.body(first))
+    whole = log["activityLogItems"][0]
+    odd = {
+        **whole,
+        "id": None,
+        "brandNew": 1.50,
+        "activityLogObject": "INVOICE",
+        "activityLogActor": {"id": "a", "shoe size": [43]},
+        "activityLogTarget": {},
+    }
+    log |= {"activityLogItems": [whole, None, odd, {}, "text"], "alsoNew": "of the log alone"}
+    simulator.store._bodies[first] = json.dumps(log).encode()
+    config = config_for(simulator)
+    for _ in range(2):
+        run = run_here(config, catalog=catalog_of(config, LOGS, ITEMS))
+        (schema,) = [message["schema"] for message in run.of_type("SCHEMA") if message["stream"] == ITEMS]
+        rows = [message["record"] for message in run.of_type("RECORD") if message["stream"] == ITEMS]
+        for row in rows:
+            jsonschema.Draft202012Validator(schema).validate(row)
+            assert row.keys() == SCHEMA["properties"].keys()
+        rows = [row for row in rows if row["activityLogId"] == first]
+        assert [row["id"] for row in rows] == [whole["id"], f"{first}:2", f"{first}:3"]
+        assert [json.loads(row["unmapped"] or "null") for row in rows] == [
+            None,
+            {"brandNew": 1.5, "activityLogObject": "INVOICE", 'activityLogActor["shoe size"]': [43]},
+            None,
+        ]
+        assert (rows[1]["actorId"], rows[1]["actorEntityType"], rows[1]["objectId"]) == ("a", None, None)
+        assert {name for name, value in rows[2].items() if value is not None} == {
+            *("id", "activityLogId", "createdAt", "sequenceAccountId"),
+        }
+        (record,) = [record for record in rows_of(run, LOGS) if record["id"] == first]
+        assert json.loads(record["unmapped"])["activityLogItems[4]"] == "text"
+
+
 def _log_of_one_item() -> Any:
     part = {"id": "somebody", "entityType": "USER", "entityId": None, "email": "ada@example.com"}
     item = dict.fromkeys(("id", "activityLogId", "verb", "name", "summary", "reason"), "text")

@@ -358,7 +358,7 @@ def due_dates(facts: Facts) -> list[Row]:
             "new_date": element["to"],
         }
         for item in _by_time(facts.items)
-        for element in item["metadata"] or []
+        for element in map(json.loads, item["metadata"] or [])
         if isinstance(element, dict) and element.get("field") == "dueDate"
     ]
 
@@ -402,7 +402,7 @@ def test_a_query_finds_what_the_logs_hold(
     assert expected
     if "metadata" in rows[0]:
         # Its text is the database's own.
-        assert all('"dueDate"' in row["metadata"] for row in rows)
+        assert all("dueDate" in row["metadata"] for row in rows)
         places = [
             [{key: row[key] for key in ("createdat", "summary")} for row in found]
             for found in (rows, expected)

@@ -175,8 +175,8 @@ class _Reader:
         outer = self._open[-1]
         if not is_exact:
             outer.is_exact = False
-            while isinstance(outer.content, dict) and key in outer.content:
-                key += "\ufffd"
+            if isinstance(outer.content, dict) and key in outer.content:
+                key += f" {len(outer.content)}"
         self._keys[-1] = key
 
     def _closes(self) -> bool:
