@@ -67,16 +67,16 @@ class Run:
         return [line.split(" | ")[-1] for line in self.stderr.splitlines() if " | WARNING" in line]
 
 
-def as_sent(record: Mapping[str, Any]) -> dict[str, Any]:
+def as_sent(record: Mapping[str, Any], parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """Return a record as the API sent it: without an `unmapped` of null, and with the elements of metadata as values."""
     result = dict(record)
     # A stream map may have left out what is looked for.
     if "unmapped" in result and result["unmapped"] is None:
         del result["unmapped"]
     if isinstance(result.get("activityLogItems"), list):
-        result["activityLogItems"] = [item and as_sent(item) for item in result["activityLogItems"]]
+        result["activityLogItems"] = [item and as_sent(item, parse) for item in result["activityLogItems"]]
     if isinstance(result.get("metadata"), list):
-        result["metadata"] = [json.loads(text) for text in result["metadata"]]
+        result["metadata"] = [parse(text) for text in result["metadata"]]
     return result
 
 
