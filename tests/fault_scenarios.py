@@ -131,7 +131,7 @@ FORWARD: Sequence[Scenario] = (
         ["4-=500"],
         ["status 500", *EXHAUSTED],
         settings=SHORT,
-        seconds=10,
+        seconds=30,
     ),
     *(
         scenario
