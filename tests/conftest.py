@@ -21,6 +21,38 @@ settings.load_profile("suite")
 _COUNTS: Counter[str] = Counter()
 
 
+@pytest.hookimpl(tryfirst=True)  # Before `-m` looks at the marks.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test marked `sample`, leave that many, evenly spread, and mark the others `long`."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for same in cases.values():
+        if marker := same[0].get_closest_marker("sample"):
+            (size,) = marker.args
+            kept = {round(index * (len(same) - 1) / max(size - 1, 1)) for index in range(size)}
+            for index, item in enumerate(same):
+                if index not in kept:
+                    item.add_marker("long")
+
+
+@pytest.fixture(scope="module")
+def selected(request: pytest.FixtureRequest) -> Callable[[str], set[str]]:
+    """Return a function of a parameter's name: which of its values this run tests in this module."""
+
+    def values(parameter: str) -> set[str]:
+        return {
+            str(item.callspec.params[parameter])
+            for item in request.session.items
+            if isinstance(item, pytest.Function)
+            and item.module is request.module
+            and hasattr(item, "callspec")
+            and parameter in item.callspec.params
+        }
+
+    return values
+
+
 def count(what: str, number: int = 1) -> None:
     """Count something that the end of the test run reports."""
     _COUNTS[what] += number

@@ -44,6 +44,7 @@ def rows(text: str, title: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.long
 def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     small = ("--quick", "--logs", "250", "--repeat", "1", "--json")
     with ThreadPoolExecutor() as pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,15 +15,17 @@ NAMES = [scenario.name for scenario in SCENARIOS]
 
 
 @pytest.fixture(scope="module")
-def results() -> Mapping[str, Result]:
-    """All scenarios, run at the same time: most of them wait most of the time."""
-    return {result.scenario.name: result for result in run_matrix(SCENARIOS, is_forked=True, jobs=20)}
+def results(selected: Callable[[str], set[str]]) -> Mapping[str, Result]:
+    """The scenarios, run at the same time: most of them wait most of the time."""
+    scenarios = [scenario for scenario in SCENARIOS if scenario.name in selected("name")]
+    return {result.scenario.name: result for result in run_matrix(scenarios, is_forked=True, jobs=20)}
 
 
 def test_names_are_told_apart() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
+@pytest.mark.sample(16)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:

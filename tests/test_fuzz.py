@@ -356,6 +356,7 @@ def assert_equal(page: Page, expected: Reading) -> None:
     assert (page.after, page.total) == (expected.after, expected.total)
 
 
+@pytest.mark.long
 @given(NUMBERS)
 @examples(1000)
 def test_a_changed_page_is_read_for_what_it_says_or_refused_in_one_line(numbers: list[int]) -> None:
@@ -719,6 +720,7 @@ def test_unspoilt_runs_end_complete() -> None:
 
 
 # Without a total, nothing but the pages themselves tells where the list ends.
+@pytest.mark.long
 @given(CHANGES, st.booleans())
 @examples(80)
 def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]], with_total: bool) -> None:  # noqa: FBT001
@@ -727,6 +729,7 @@ def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]], with_tot
     check_runs(api, None, changes)
 
 
+@pytest.mark.long
 @given(CHANGES, st.sampled_from(["cursor", "anchor", "time", "start_date"]), st.booleans())
 @examples(80)
 def test_a_run_that_goes_on_with_spoilt_answers(
@@ -754,6 +757,7 @@ def test_a_run_that_goes_on_with_spoilt_answers(
     check_runs(api, state, changes, **config)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("seed", range(20))
 def test_a_command_with_spoilt_answers(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

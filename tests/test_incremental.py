@@ -98,6 +98,7 @@ def test_start_date_is_a_lower_bound_of_what_is_emitted(simulate: Simulate) -> N
 # Over real processes
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("moved_to", ["later", "earlier", "none"])
 def test_a_start_date_that_moves_between_runs_loses_and_repeats_nothing(
     simulate: Simulate, tmp_path: Path, moved_to: str
@@ -139,6 +140,7 @@ def test_a_state_in_which_only_the_time_was_set_back_brings_all_since_then(
     assert "set back" in run.warnings[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("status", [400, 404, 409, 410, 422])
 def test_a_saved_cursor_that_is_refused_with_any_status_is_read_past_backward(
     simulate: Simulate, tmp_path: Path, status: int

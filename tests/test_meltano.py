@@ -32,6 +32,7 @@ def _demo_ids() -> set[str]:
     return set(store.ids())
 
 
+@pytest.mark.long
 def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -> None:
     before = _demo_ids()
     first = meltano(project, "run", "demo")
@@ -51,6 +52,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
     assert after & _demo_ids() <= set(all_ids)
 
 
+@pytest.mark.long
 def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
     api = SimulatedApi()
     api.store.grow(321)

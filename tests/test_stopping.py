@@ -64,6 +64,7 @@ def _start(
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(**env))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("after_lines", [3, 150, 777, 1501, 2950])
 @pytest.mark.parametrize("signum", STATUSES)
 def test_a_stopped_run_loses_nothing_and_does_not_look_like_a_finished_one(

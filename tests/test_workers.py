@@ -131,6 +131,7 @@ def test_all_requests_wait_as_long_as_one_was_told_to(
     assert not [moment for moment, _ in times if refused_at + 0.3 < moment < refused_at + 0.95]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
