@@ -18,7 +18,7 @@ from benchmarks.measure import ITEMS, LOGS, ContenderError, Measurement, measure
 from benchmarks.stand_in import StandIn
 from benchmarks.table import ratio, render
 from tap_sequence.simulator import CursorKind, Drift, Options, UnknownCursor
-from tap_sequence.tap import SequenceTap
+from tap_sequence.singer.tap import SequenceTap
 
 _MICROSECONDS = 1_000_000
 _MIB = 2**20

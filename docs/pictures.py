@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Options, SimulatedApi, Simulator, UnknownCursor
-from tests.harness import TAP, environment
-from tests.terminal import COLUMNS, screens
+from tests.support.harness import TAP, environment
+from tests.support.terminal import COLUMNS, screens
 
 FOLDER = Path(__file__).parent / "pictures"
 

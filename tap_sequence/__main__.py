@@ -14,7 +14,7 @@ def main() -> None:
     # What is imported stays: to search it for garbage, again and again, would take a tenth of the start.
     gc.disable()
     from tap_sequence.runtime.memory import share_freed_memory  # noqa: PLC0415
-    from tap_sequence.tap import SequenceTap  # noqa: PLC0415
+    from tap_sequence.singer.tap import SequenceTap  # noqa: PLC0415
 
     share_freed_memory()
     gc.freeze()

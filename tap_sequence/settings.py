@@ -23,10 +23,10 @@ from jsonschema import Draft202012Validator
 from singer_sdk import typing as th
 
 from tap_sequence import __version__
-from tap_sequence.privacy import ACTIONS, HASH, KEEP
-from tap_sequence.redact import excerpt
-from tap_sequence.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.text.redaction import excerpt
 from tap_sequence.transforms.metadata import FORMS, TEXT
+from tap_sequence.transforms.privacy import ACTIONS, HASH, KEEP
 
 API_URLS = {
     "production": "https://eu.sequencehq.com/api",

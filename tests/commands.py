@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tap_sequence.simulator import SimulatedApi, Simulator
-from tests.harness import ROOT, environment, is_listened_on
-from tests.meltano_project import own_account
-from tests.pages import blocks_in
-from tests.postgres import run_postgres
+from tests.support.harness import ROOT, environment, is_listened_on
+from tests.support.meltano_project import own_account
+from tests.support.pages import blocks_in
+from tests.support.postgres import run_postgres
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md")
 

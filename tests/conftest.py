@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tap_sequence.redact import MASK
-from tap_sequence.runtime.secret_mask import SecretMask
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
+from tap_sequence.text.redaction import MASK
+from tap_sequence.text.secret_mask import SecretMask
 
 settings.register_profile(
     "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True

@@ -1,7 +1,7 @@
 """The drift matrix: every difference from the API's documentation, through three runs in a row of the tap.
 
 The first run reads everything, the second finds nothing new, the third finds 120 more logs. `python -m tests.drift`
-prints it as a table, with `--template` beside a tap from the SDK's template; tests/test_drift.py runs the same.
+prints it as a table, with `--template` beside a tap from the SDK's template; tests/end_to_end/test_drift.py runs the same.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from jsonschema import Draft202012Validator
 
 from tap_sequence.simulator import CursorKind, Drift, EndOfList, Fault, Options, Simulator, Timeline
 from tap_sequence.simulator.drift import DRIFTS
-from tap_sequence.timestamps import parse_timestamp
-from tests.fault_scenarios import CLIENT_ID, CLIENT_SECRET
+from tap_sequence.sync.timestamps import parse_timestamp
 from tests.faults import ENVIRONMENT, JOBS, Account, Launch, find_leaks
-from tests.forks import HUNG, ForkServer
-from tests.harness import STREAMS, Run, config_for, discover, select
+from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET
+from tests.support.forks import HUNG, ForkServer
+from tests.support.harness import STREAMS, Run, config_for, discover, select
 
 TEMPLATE_MAIN = "benchmarks.peers.template_tap:TemplateTap.cli"
 RUNS = ("all", "nothing new", "120 more")

@@ -1,6 +1,6 @@
-"""The fault matrix: every scenario of tests/fault_scenarios.py through real processes of the tap, over HTTP.
+"""The fault matrix: every scenario of tests/support/fault_scenarios.py through real processes of the tap, over HTTP.
 
-`python -m tests.faults` prints it as a table; tests/test_faults.py runs the same.
+`python -m tests.faults` prints it as a table; tests/end_to_end/test_faults.py runs the same.
 """
 
 from __future__ import annotations
@@ -27,10 +27,18 @@ from uuid import UUID
 
 from tap_sequence.simulator import Fault, Options, RetryAfter, SimulatedApi, Simulator, Timeline
 from tap_sequence.simulator.faults import Response
-from tap_sequence.timestamps import parse_timestamp
-from tests.fault_scenarios import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Outage, Outcome, Scenario, Walk
-from tests.forks import HUNG, SECONDS_TO_HANG, ForkServer
-from tests.harness import TAP, Run, command_arguments, config_for, environment, parse_lines, run_process
+from tap_sequence.sync.timestamps import parse_timestamp
+from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Outage, Outcome, Scenario, Walk
+from tests.support.forks import HUNG, SECONDS_TO_HANG, ForkServer
+from tests.support.harness import (
+    TAP,
+    Run,
+    command_arguments,
+    config_for,
+    environment,
+    parse_lines,
+    run_process,
+)
 
 Launch: TypeAlias = Callable[..., Run]
 """Runs the tap: `launch(folder, config, state=..., env=...)`."""

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tap_sequence.readahead import MAX_HELD_BYTES
+from tap_sequence.prefetch.plan import MAX_HELD_BYTES
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
-from tap_sequence.tap import SequenceTap
-from tests.harness import ROOT
+from tap_sequence.singer.tap import SequenceTap
+from tests.support.harness import ROOT
 
 PROPERTIES: dict[str, dict[str, Any]] = CONFIG_JSONSCHEMA["properties"]
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tap_sequence.api.conform import Difference, Kind
-from tap_sequence.pages import Log
-from tap_sequence.redact import excerpt
+from tap_sequence.sync.models import Log
+from tap_sequence.text.redaction import excerpt
 
 _WARNINGS = {
     Kind.UNKNOWN_FIELD: (

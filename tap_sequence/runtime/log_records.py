@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from tap_sequence.handlers import every_handler
-from tap_sequence.redact import MASK, clean, hide, withheld
+from tap_sequence.runtime.handlers import every_handler
+from tap_sequence.text.redaction import MASK, clean, hide, withheld
 
 _OWN_LOGGERS = {"tap-sequence", "singer_sdk"}
 """Loggers whose messages are written here or by the SDK, with text from outside in their arguments alone. All others, and

@@ -1,0 +1,1 @@
+"""Reading ahead of the walk. Plain Python: no HTTP, no Singer."""

@@ -1,0 +1,150 @@
+"""Hints: cursors for later moments, guessed from what the API's own cursors are made of.
+
+Nobody promises that the API honours a guess, so nothing may depend on one: see tap_sequence/prefetch/plan.py, which makes
+sure of that. Here is only how a guess is written, and whether more of them are worth a request.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+from tap_sequence.sync.models import Log
+
+_MILLISECOND = 1_000
+_V4, _V7 = 4, 7
+_MOST_CREDIT = 4
+"""Hints in vain before there are no more of them, until pages read have earned another."""
+
+_CREDIT_OF_PAGE = 1 / 50
+
+Position: TypeAlias = int
+"""Where a log stands, as the time that the list is ordered by: microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class CursorForm:
+    """What one kind of cursor is made of.
+
+    Attributes:
+        position: Where a log stands, or None if nothing tells.
+        cursor_at: The cursor that a log at a position would have.
+    """
+
+    position: Callable[[Log], Position | None]
+    cursor_at: Callable[[Position], str]
+
+
+def form_of(after: str, last: Log) -> CursorForm | None:
+    """Return what a cursor is made of, or None where it cannot be imitated.
+
+    Two forms are known from the published OpenAPI: base64 of a log's id, a UUIDv7 (this endpoint's example), and base64
+    of `uuid#microseconds#ORDER` (sister endpoints' examples).
+
+    Args:
+        after: A page's `after`.
+        last: The page's last log.
+    """
+    try:
+        text = base64.b64decode(after, validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return None
+    log_id, *rest = text.split("#")
+    version = _version(log_id)
+    if _encode(text) != after or version is None:
+        return None
+    if not rest:
+        return CursorForm(_id_time, _id_cursor) if version == _V7 and _id_time(last) is not None else None
+    if len(rest) != 2 or rest[0] != str(last.created_at):  # noqa: PLR2004  # the microseconds and the order
+        return None
+    order = rest[1]
+    uuid = _first_uuid_of if version == _V7 else lambda _: str(UUID(int=0, version=_V4))
+    return CursorForm(
+        lambda log: log.created_at, lambda position: _encode(f"{uuid(position)}#{position}#{order}")
+    )
+
+
+class Hints:
+    """The hints of a run: how to make one, and whether they have proved worth their requests.
+
+    Attributes:
+        why_not: Why none is made any more; None as long as they are.
+        is_proved: Whether a walk has arrived at a page that a hint had brought.
+    """
+
+    def __init__(self) -> None:
+        self.why_not: str | None = None
+        self.is_proved = False
+        self._form: CursorForm | None = None
+        self._credit = float(_MOST_CREDIT)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a hint may be made now."""
+        return self._form is not None and self.why_not is None and self._credit >= 1
+
+    def learn(self, after: str | None, last: Log) -> None:
+        """See what the API's cursors are made of, from a page's `after` and its last log."""
+        if self._form is None and self.why_not is None and after is not None:
+            self._form = form_of(after, last)
+            if self._form is None:
+                self.stop("its cursors are of a kind that cannot be guessed")
+
+    def position(self, log: Log) -> Position | None:
+        """Return where a log stands."""
+        return None if self._form is None else self._form.position(log)
+
+    def cursor_at(self, position: Position) -> str:
+        """Return a cursor for a position; only where hints are possible."""
+        assert self._form is not None  # noqa: S101  # the caller asked
+        return self._form.cursor_at(position)
+
+    def stop(self, why: str) -> None:
+        """Make no more of them in this run."""
+        self.why_not = self.why_not or why
+
+    def proved(self) -> None:
+        """A walk arrived at what a hint had brought."""
+        self.is_proved = True
+        self._credit = min(_MOST_CREDIT, self._credit + 1)
+
+    def read(self) -> None:
+        """A page was read."""
+        self._credit = min(_MOST_CREDIT, self._credit + _CREDIT_OF_PAGE)
+
+    def in_vain(self, what: str) -> None:
+        """A hint cost a request and brought nothing of use."""
+        self._credit -= 1
+        if self._credit < 1 and not self.is_proved:
+            self.stop(what)
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _version(text: str) -> int | None:
+    """Return which version a UUID in its usual spelling is; None if it is none."""
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        return None
+    return uuid.version if str(uuid) == text else None
+
+
+def _id_time(log: Log) -> Position | None:
+    """Return the time in a log's UUIDv7 (RFC 9562: milliseconds in its first 48 bits), in microseconds."""
+    return int(log.id[:8] + log.id[9:13], 16) * _MILLISECOND if _version(log.id) == _V7 else None
+
+
+def _first_uuid_of(position: Position) -> str:
+    """Return the least UUIDv7 of the millisecond; there is none from before 1970."""
+    return str(UUID(int=max(0, position // _MILLISECOND) << 80 | _V7 << 76 | 0b10 << 62))
+
+
+def _id_cursor(position: Position) -> str:
+    return _encode(_first_uuid_of(position))

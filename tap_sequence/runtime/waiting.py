@@ -1,0 +1,86 @@
+"""Waits for something slow without standing still: a STATE may fall due meanwhile, or a signal come."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from tap_sequence.runtime.signals import StopSignals
+
+_T = TypeVar("_T")
+
+
+class Waiting:
+    """Waits in the main thread.
+
+    Args:
+        stop_signals: What ends a wait.
+        seconds_to_tick: Seconds until the next tick.
+        tick: What is done when it falls due.
+    """
+
+    def __init__(
+        self,
+        stop_signals: StopSignals,
+        *,
+        seconds_to_tick: Callable[[], float] = lambda: math.inf,
+        tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._stop_signals = stop_signals
+        self._seconds_to_tick = seconds_to_tick
+        self._tick = tick
+
+    def pause(self, seconds: float) -> None:
+        """Wait for so long, without ticks.
+
+        Raises:
+            StoppedError: A signal came before or meanwhile.
+        """
+        self._stop_signals.pause(seconds)
+
+    def get(self, queue: SimpleQueue[_T | None]) -> _T | None:
+        """Return what comes next out of a queue.
+
+        Raises:
+            StoppedError: A signal came.
+        """
+        # Its `put` is safe in a signal handler.
+        with self._stop_signals.waking(lambda: queue.put(None)):
+            while True:
+                seconds = self._seconds_to_tick()
+                try:
+                    got = queue.get(timeout=max(0.0, seconds) if math.isfinite(seconds) else None)
+                except Empty:
+                    self._tick()
+                    continue
+                self._stop_signals.check()
+                return got
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Return what a function returns, or raise what it raises.
+
+        It runs in a daemon thread, so that a signal ends the process even while it hangs.
+
+        Raises:
+            StoppedError: A signal came.
+        """
+        outcome: SimpleQueue[tuple[_T | None, BaseException | None] | None] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                outcome.put((function(), None))
+            except BaseException as error:  # noqa: BLE001  # handed over to the caller, whatever it is
+                outcome.put((None, error))
+
+        self._stop_signals.check()
+        threading.Thread(target=work, daemon=True).start()
+        got = None
+        while got is None:
+            got = self.get(outcome)
+        result, error = got
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # the function's own result: there was no error

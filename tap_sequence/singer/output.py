@@ -1,0 +1,126 @@
+"""Writes Singer messages to standard output, whole lines only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
+
+from tap_sequence.runtime.signals import StopSignals
+
+if sys.platform != "win32":
+    from tap_sequence.runtime.stdout import LineOutput
+
+if TYPE_CHECKING:
+    from singer_sdk.singerlib import Message
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+
+class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
+    """The SDK's RecordMessage, but what it holds need be no dictionary."""
+
+    stream: str
+    record: Any
+    version: int | msgspec.UnsetType
+    time_extracted: datetime
+
+
+class LineWriter(MsgSpecWriter):
+    """The SDK's fast writer, made safe against half lines and a target that hangs, and able to write many records at once.
+
+    After a write that failed it fails at once, always: what came next would stand behind half a line, or a gap.
+
+    Args:
+        stop_signals: What ends the wait for a target that does not read.
+    """
+
+    def __init__(self, stop_signals: StopSignals | None = None) -> None:
+        super().__init__()
+        self._stop_signals = stop_signals or StopSignals()
+        self._output: LineOutput | _Buffered | None = None
+        self._failure: BaseException | None = None
+        self._held: list[bytes] | None = None
+
+    @override
+    def write_message(self, message: Message) -> None:
+        line = bytes(self.format_message(message))
+        if self._held is None:
+            self.write_lines(line)
+        else:
+            self._held.append(line)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the messages that come meanwhile at once; or none of them, if the block ends with an error."""
+        self._held = []
+        try:
+            yield
+            lines = b"".join(self._held)
+        finally:
+            self._held = None
+        self.write_lines(lines)
+
+    def encode_records(self, stream: str, records: Iterable[Any], *, version: int | None) -> bytes:
+        """Return a RECORD line for each of some decoded records.
+
+        Raises:
+            RecursionError: One of them is nested too deeply.
+        """
+        now = datetime.now(UTC)
+        known_version = msgspec.UNSET if version is None else version
+        return encoder.encode_lines(
+            [_RecordMessage(stream, record, known_version, now) for record in records]
+        )
+
+    def write_lines(self, lines: bytes) -> None:
+        """Write whole lines, and hand them on at once.
+
+        Raises:
+            OSError: They cannot be written.
+            StoppedError: The target did not read, and a signal asked the run to stop.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._write(lines)
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    def _write(self, lines: bytes) -> None:
+        if self._output is None:
+            self._output = _open_output(self._stop_signals)
+        self._output.write(lines)
+
+
+class _Buffered:
+    """Standard output where it is no file descriptor: within another program, or on Windows."""
+
+    def write(self, lines: bytes) -> None:
+        # With PYTHONUNBUFFERED a write may take less than all.
+        rest = memoryview(lines)
+        while rest:
+            rest = rest[sys.stdout.buffer.write(rest) :]
+        sys.stdout.flush()
+
+
+def _open_output(stop_signals: StopSignals) -> LineOutput | _Buffered:
+    """Return standard output: below Python's buffer where that can be, so that no signal finds half a line in it."""
+    try:
+        fd = sys.stdout.fileno()
+    except (AttributeError, OSError):
+        return _Buffered()
+    if sys.platform == "win32":
+        return _Buffered()
+    # Nothing is to overtake what others have written before.
+    sys.stdout.flush()
+    return LineOutput(fd, stop_signals.check_patience)

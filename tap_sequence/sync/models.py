@@ -1,0 +1,96 @@
+"""The shapes that travel between the client, the walk and the stream. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from tap_sequence.text.redaction import excerpt
+
+
+class SortOrder(StrEnum):
+    """Directions that the API can list in (`sortOrder`, published OpenAPI)."""
+
+    ASCENDING = "ASC"
+    DESCENDING = "DESC"
+
+    @property
+    def reverse(self) -> SortOrder:
+        """The other direction."""
+        return SortOrder.DESCENDING if self is SortOrder.ASCENDING else SortOrder.ASCENDING
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """One page to ask for.
+
+    Attributes:
+        order: Direction of the walk.
+        cursor: The `after` to send; None for the first page.
+        number: Which page of its walk this is, from 1; for messages. None where that is not known yet.
+        is_optional: Whether the run can do without the answer, so that one try is enough: a fault that another try
+            might mend is a RequestError at once.
+    """
+
+    order: SortOrder
+    cursor: str | None
+    number: int | None
+    is_optional: bool = False
+
+    def __str__(self) -> str:
+        where = "from the start" if self.cursor is None else f"after cursor {excerpt(self.cursor)}"
+        which = "a page ahead" if self.number is None else f"page {self.number}"
+        return f"{which} ({self.order} {where})"
+
+
+class Log(msgspec.Struct, frozen=True, gc=False):
+    """One activity log.
+
+    Attributes:
+        id: The log's id.
+        created_at: `createdAt` in microseconds since 1970, UTC.
+        created_at_text: `createdAt` as the API wrote it.
+        record: The log as decoded; opaque to walk and bookmark.
+        differences: How it differs from the documentation (`tap_sequence.api.conform`).
+    """
+
+    id: str
+    created_at: int
+    created_at_text: str
+    record: Any
+    differences: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One response of the API.
+
+    Attributes:
+        logs: The logs, in the order of the walk.
+        after: The cursor of the next page, or None at the end of the list.
+        total: `totalResultSize`, where the API gave it.
+        asked_at: A time no later than that at which the request was sent, in microseconds since 1970: all that was
+            visible then is on the page. By the earlier of both clocks, this machine's and the API's (`Date`): one that is
+            ahead would shorten the lookback.
+        size: Bytes of the body that it came in.
+        has_pagination: Whether the API said if there is a next page. Where it did not, `after` is None.
+    """
+
+    logs: tuple[Log, ...]
+    after: str | None
+    total: int | None
+    asked_at: int
+    size: int = 0
+    has_pagination: bool = True
+
+    def ids(self) -> Iterator[str]:
+        """Return the logs' ids, in order."""
+        return (log.id for log in self.logs)
+
+
+Fetch: TypeAlias = Callable[[PageRequest], Page]
+"""Gets one page, or raises a RequestError; BadRequestError where the API refused the request as it stands."""

@@ -1,0 +1,131 @@
+"""What becomes of an actor's e-mail address: kept, hashed or dropped, in records and in schemas alike."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tap_sequence.text.redaction import without_emails
+
+KEEP, HASH, DROP = "keep", "hash", "drop"
+ACTIONS = (KEEP, HASH, DROP)
+
+_ADDRESSES = (
+    ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties", "email"),
+    ("properties", "actorEmail"),
+)
+"""Where a stream's schema may have an address."""
+
+_HASHED = (
+    "Hash of the actor's e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
+    "keyed (HMAC) where the tap's setting actor_email_salt is set."
+)
+
+
+class ActorEmail:
+    """The setting `actor_email` at work.
+
+    Args:
+        action: One of ACTIONS.
+        salt: What keys the hashes, if anything.
+    """
+
+    def __init__(self, action: str, salt: str | None) -> None:
+        self._action = action
+        self._salt = salt
+
+    def hash(self, address: str) -> str:
+        """Return what stands for an address: the same for any spelling in capitals and small letters."""
+        text = address.lower().encode()
+        if self._salt is None:
+            return hashlib.sha256(text).hexdigest()
+        return hmac.digest(self._salt.encode(), text, "sha256").hex()
+
+    def apply(self, record: Any) -> Any:
+        """Return a decoded log with the addresses in it hashed or dropped; the log itself where they are kept."""
+        if self._action == KEEP:
+            return record
+        if record.unmapped:
+            record = msgspec.structs.replace(record, unmapped=_without_emails(record.unmapped))
+        if not record.activityLogItems:
+            return record
+        items = [
+            item
+            if item is None or not item.activityLogActor
+            else msgspec.structs.replace(item, activityLogActor=self._changed(item.activityLogActor))
+            for item in record.activityLogItems
+        ]
+        return msgspec.structs.replace(record, activityLogItems=items)
+
+    def to_schema(self, own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the schema that says what a stream's records will hold.
+
+        Args:
+            own: The stream's schema, as the tap has it.
+            given: The same from a catalog, which may be older or have less in it.
+        """
+        result: dict[str, Any] = copy.deepcopy(dict(own if given is None else given))
+        for *path, name in _ADDRESSES:
+            own_fields, fields = _at(own, path), _at(result, path)
+            if own_fields is None or name not in own_fields or fields is None:
+                continue
+            if self._action == DROP:
+                fields.pop(name, None)
+                continue
+            description = _HASHED if self._action == HASH else own_fields[name]["description"]
+            fields[name] = {
+                **copy.deepcopy(own_fields[name]),
+                **fields.get(name, {}),
+                "description": description,
+            }
+        return result
+
+    def _changed(self, actor: Any) -> Any:
+        if self._action == DROP:
+            return msgspec.structs.replace(actor, email=msgspec.UNSET)
+        if isinstance(actor.email, str):
+            return msgspec.structs.replace(actor, email=self.hash(actor.email))
+        return actor
+
+
+def _without_emails(unmapped: str) -> str:
+    """Return the text of `unmapped` with e-mail addresses taken out of every text and name in it."""
+    # Text by text: what looks for addresses does not know where a text ends in JSON.
+    values = json.loads(unmapped, parse_int=_as_written, parse_float=_as_written)
+    return msgspec.json.encode(_cleaned(values)).decode()
+
+
+def _as_written(number: str) -> msgspec.Raw:
+    return msgspec.Raw(number.encode())
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return without_emails(value)
+        case list():
+            return [_cleaned(element) for element in value]
+        case dict():
+            result: dict[str, Any] = {}
+            for name, inner in value.items():
+                cleaned = without_emails(name)
+                # Two addresses look the same now.
+                if cleaned in result:
+                    cleaned += f" {len(result)}"
+                result[cleaned] = _cleaned(inner)
+            return result
+    return value
+
+
+def _at(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
+    """Return what a schema has at a path, or None where it has no such place."""
+    found: Any = schema
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, dict) else None

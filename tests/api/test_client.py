@@ -1,0 +1,623 @@
+"""The HTTP client over real HTTP: time, tries, and what each answer makes it do."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import email.utils
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.api.client import SequenceClient, _describe
+from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.responses import ACTIONS, Action, Shape, action_for
+from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Answer
+from tap_sequence.errors import BadRequestError, RecordError, RequestError
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
+from tap_sequence.simulator.api import UnknownCursor
+from tap_sequence.sync.models import PageRequest, SortOrder
+from tap_sequence.sync.timestamps import MICROSECONDS
+from tests.support.harness import config_for, run_here
+
+Simulate = Callable[..., Simulator]
+
+LOGGER = logging.getLogger("tests")
+FIRST = PageRequest(SortOrder.ASCENDING, None, 1)
+DAY = 86_400.0
+BASIC = "Basic " + base64.b64encode(":".join(DEMO_CREDENTIALS).encode()).decode()
+
+
+class Clock:
+    """Stands still unless it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def never(seconds: float) -> None:
+    pytest.fail(f"waited for {seconds} seconds")
+
+
+def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
+    """Return a client of a simulator; arguments that are no settings go to the client itself."""
+    names = {"now", "monotonic", "sleep", "jitter"}
+    base_url = given.pop("base_url", simulator.base_url)
+    config = config_for(simulator, **{name: value for name, value in given.items() if name not in names})
+    fill_defaults(config, CONFIG_JSONSCHEMA)
+    return SequenceClient(
+        base_url=base_url,
+        credentials=DEMO_CREDENTIALS,
+        settings=Settings.from_config(config),
+        decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER),
+        logger=LOGGER,
+        **{name: given[name] for name in names & given.keys()},
+    )
+
+
+# When a page was asked for
+
+
+@pytest.mark.parametrize(
+    ("own", "apis"), [(0, 0), (DAY, 0), (-DAY, 0), (0, 250), (0, DAY), (0, -DAY), (DAY, 250)]
+)
+def test_a_page_was_asked_for_by_the_earlier_of_both_clocks(
+    simulate: Simulate, own: float, apis: float
+) -> None:
+    """A clock that is ahead would let a log that becomes visible later count as settled before it was seen."""
+    before = time.time()
+    date = email.utils.formatdate(before + apis, usegmt=True)
+    client = client_for(simulate(1, faults=[Fault.parse(f"1-=date:{date}")]), now=lambda: time.time() + own)
+    asked_at = client.fetch(FIRST).asked_at / MICROSECONDS
+    # Date is cut to the second, and was made before the request.
+    assert before + min(own, apis) - 1.5 <= asked_at <= time.time() + min(own, apis)
+
+
+def test_a_slow_answer_was_asked_for_before_it_was_made(simulate: Simulate) -> None:
+    client = client_for(simulate(1, latency=(1.2, 1.2)), now=lambda: time.time() + DAY)
+    asked_at = time.time()
+    assert asked_at - 1.5 <= client.fetch(FIRST).asked_at / MICROSECONDS <= asked_at
+
+
+@pytest.mark.parametrize(
+    "date", ["", "soon", "Sun, 06 Nov 99999 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 +9999"]
+)
+def test_without_a_usable_date_the_own_clock_counts(simulate: Simulate, date: str) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse(f"1-=date:{date}")]), now=lambda: 1000.5)
+    assert client.fetch(FIRST).asked_at == 1000.5 * MICROSECONDS
+
+
+def test_a_date_without_a_known_zone_is_utc(simulate: Simulate) -> None:
+    fault = Fault.parse("1-=date:Sun, 06 Nov 1994 08:49:37 -0000")
+    asked_at = client_for(simulate(1, faults=[fault])).fetch(FIRST).asked_at / MICROSECONDS
+    assert 784_111_776 <= asked_at <= 784_111_777
+
+
+# How often it tries
+
+
+@pytest.mark.parametrize("fault", ["500", "429:1", "html", "reset"])
+def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> None:
+    simulator = simulate(1, faults=[Fault.parse(f"1={fault}")])
+    client = client_for(simulator)
+    with pytest.raises(RequestError):
+        client.fetch(dataclasses.replace(FIRST, is_optional=True))
+    assert client.requests_sent == 1
+    assert client.fetch(FIRST).logs
+
+
+@pytest.mark.parametrize(
+    "fault", ["500", "502", "503", "504", "520", "error:206:part", "html", "half-json", "list"]
+)
+def test_what_may_pass_is_tried_again(simulate: Simulate, fault: str) -> None:
+    waits: list[float] = []
+    client = client_for(
+        simulate(1, faults=[Fault.parse(f"1-4={fault}")]),
+        sleep=waits.append,
+        jitter=lambda: 0.25,
+        monotonic=lambda: 0.0,
+    )
+    assert client.fetch(FIRST).logs
+    assert waits == [0.75, 1.25, 2.25, 4.25]
+
+
+@pytest.mark.parametrize("fault", ["reset", "reset-midway", "cut", "bad-gzip", "short-gzip", "no-pagination"])
+def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: str) -> None:
+    client = client_for(
+        simulate(1, faults=[Fault.parse(f"1-2={fault}")]), sleep=lambda _: None, monotonic=lambda: 0.0
+    )
+    assert client.fetch(FIRST).logs
+    assert client.requests_sent == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("401", "refused the credentials"),
+        ("403", "refused the credentials"),
+        ("404", "status 404, SimulatedFault: simulated status 404"),
+        ("405", "status 405"),
+        ("408", "status 408"),
+        ("304", "status 304"),
+        ("redirect:http://[::1/x", "redirected to somewhere that is not a URL.*api_url"),
+        ("redirect:mailto:me", "redirected to somewhere that is not a URL.*api_url"),
+        ("redirect:https://me:pw@elsewhere.example/x?y=z", "redirected to elsewhere.example\\..*api_url"),
+        (r"redirect:https://evil.example\@127.0.0.1/x", "redirected to evil.example\\..*api_url"),
+        ("redirect://evil.example/", "redirected to evil.example\\."),
+        ("redirect:http://127.0.0.1:1/", "redirected to 127.0.0.1\\..*Redirects are not followed"),
+        ("redirect:/api/activity-logs", "redirected to 127.0.0.1\\."),
+        ("redirect:", "redirected to 127.0.0.1\\."),
+        ("huge:17", "more than 16 MiB.*page_size"),
+    ],
+)
+def test_what_does_not_get_better_fails_at_once_saying_where(
+    simulate: Simulate, fault: str, words: str
+) -> None:
+    simulator = simulate(1, faults=[Fault.parse(f"1-={fault}")])
+    with pytest.raises(RequestError, match=words) as error:
+        client_for(simulator).fetch(FIRST)
+    assert "page 1 (ASC from the start)" in str(error.value)
+    assert "pw" not in str(error.value)
+    assert len(simulator.requests) == 1
+
+
+def test_a_bad_request_is_left_to_the_walk(simulate: Simulate) -> None:
+    client = client_for(simulate(1))
+    with pytest.raises(
+        BadRequestError, match=r"after cursor nonsense.*BadRequest: after is not a valid cursor"
+    ):
+        client.fetch(PageRequest(SortOrder.ASCENDING, "nonsense", 3))
+
+
+def test_what_the_api_calls_its_version_leaves_a_warning_on_its_line(
+    simulate: Simulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_for(
+        simulate(1, faults=[Fault.parse("1=other-version:2\x85 ada@example.com " + "x" * 5000)])
+    )
+    client.fetch(FIRST)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert line.startswith("Asked for API version 2024-07-30, but version 2  <e-mail> xxx")
+    assert len(line) < 500
+
+
+def test_every_row_of_the_table_is_reached_and_has_a_reason() -> None:
+    reached = {
+        next(row for row in ACTIONS if status in row.statuses and row.shape in {None, shape})
+        for status in range(100, 600)
+        for shape in Shape
+    }
+    assert reached == set(ACTIONS)
+    assert all(row.reason for row in ACTIONS)
+    assert action_for(999, Shape.PAGE) is Action.FAIL
+    redirects = [
+        status for status in range(100, 600) if action_for(status, Shape.PAGE) is Action.FAIL_REDIRECT
+    ]
+    assert redirects == [301, 302, 303, 307, 308]
+
+
+# Waiting
+
+
+def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> None:
+    waits: list[float] = []
+    clock = Clock()
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.advance(seconds)
+
+    faults = [
+        Fault.parse("1=429:7"),
+        Fault.parse("2=503"),
+        Fault.parse("3=429:date:30"),
+        Fault.parse("4=429:0"),
+    ]
+    client = client_for(
+        simulate(1, faults=faults),
+        sleep=sleep,
+        jitter=lambda: 0.0,
+        # A day off: the date counts by the API's clock.
+        now=lambda: time.time() - DAY,
+        monotonic=clock,
+    )
+    assert client.fetch(FIRST).logs
+    assert waits[:2] == [7.0, 1.0]
+    assert 29 <= waits[2] <= 31
+    # A Retry-After of nothing is no leave to hammer.
+    assert waits[3] == 4.0
+
+
+def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1-=429:601")]), sleep=never)
+    with pytest.raises(
+        RequestError, match=r"1 try in .*asks to wait 601 seconds, .*retry_budget_seconds \(600\)"
+    ):
+        client.fetch(FIRST)
+    # Nor does the next page wait for it.
+    with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] seconds"):
+        client.fetch(FIRST)
+    assert client.requests_sent == 1
+
+
+def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simulate: Simulate) -> None:
+    clock = Clock()
+    client = client_for(
+        simulate(1, faults=[Fault.parse("1-=500")]), sleep=clock.advance, monotonic=clock, jitter=lambda: 0.0
+    )
+    with pytest.raises(
+        RequestError, match=r"at page 1 .*status 500, SimulatedFault.*after 16 tries in 543.5 seconds"
+    ):
+        client.fetch(FIRST)
+
+
+def test_while_one_request_waits_for_retry_after_all_wait(simulate: Simulate) -> None:
+    simulator = simulate(1, faults=[Fault.parse("1=429:1")])
+    client = client_for(simulator)
+    began = time.monotonic()
+    times: list[float] = []
+
+    def fetch() -> None:
+        client.fetch(FIRST)
+        times.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    threads[0].start()
+    while not simulator.requests:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(simulator.requests) == 5
+    assert min(times) >= 1
+
+
+def test_requests_in_a_row_use_one_connection(simulate: Simulate) -> None:
+    client = client_for(simulate(1))
+    for _ in range(50):
+        client.fetch(FIRST)
+    assert client._transport._idle.qsize() == 1
+
+
+def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> None:
+    simulator = simulate(300, latency=(0.0, 0.01))
+    client = client_for(simulator)
+    results: list[int] = []
+
+    def fetch() -> None:
+        results.extend(len(client.fetch(FIRST).logs) for _ in range(20))
+
+    threads = [threading.Thread(target=fetch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [100] * 160
+    assert client.requests_sent == len(simulator.requests) == 160
+    assert client._transport._idle.qsize() <= 8
+    client.close()
+
+
+# Time and size
+
+
+@pytest.mark.parametrize("fault", ["drip:0.05", "drip-head:0.05", "slow:30"])
+def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, fault: str) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse(f"1={fault}")]), request_timeout_seconds=0.5)
+    began = time.monotonic()
+    assert client.fetch(FIRST).logs
+    assert 0.5 <= time.monotonic() - began < 4
+    assert client.requests_sent == 2
+
+
+def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=huge:400")]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError, match="more than 16 MiB"):
+            client.fetch(FIRST)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert client.requests_sent == 1
+    # What was read, and a copy of it.
+    assert 16 * 2**20 < peak < 50 * 2**20
+
+
+def test_a_page_of_just_under_the_limit_is_read(simulate: Simulate) -> None:
+    assert client_for(simulate(5, faults=[Fault.parse("1=huge:15")])).fetch(FIRST).logs
+
+
+def test_a_long_error_page_is_not_read_to_its_end_and_its_status_counts(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=error:404:" + "x" * 2**21)]))
+    with pytest.raises(RequestError, match=r"Sequence refused page 1 .*: status 404\. Look at"):
+        client.fetch(FIRST)
+
+
+def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulate) -> None:
+    client = client_for(simulate(1, faults=[Fault.parse("1=401"), Fault.parse("1=cut")]))
+    with pytest.raises(RequestError, match=r"refused the credentials at page 1 .*: status 401\. Look at"):
+        client.fetch(FIRST)
+
+
+# How much is read ahead
+
+
+AHEAD = dataclasses.replace(FIRST, number=None)
+
+
+def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=huge:13")]), sleep=never)
+    for _ in range(3):
+        with pytest.raises(AheadTooLargeError):
+            client.fetch(AHEAD)
+    assert client.requests_sent == 3
+    # Nothing of it was kept from the others.
+    assert client.fetch(FIRST).logs
+    assert client._budget._left == MAX_AHEAD_BYTES
+
+
+def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=huge:5")]), max_in_flight_requests=16)
+    outcomes: list[bool] = []
+    ready = threading.Barrier(16)
+
+    def fetch() -> None:
+        ready.wait()
+        try:
+            outcomes.append(bool(client.fetch(AHEAD).logs))
+        except AheadTooLargeError:
+            outcomes.append(False)
+
+    threads = [threading.Thread(target=fetch) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 16
+    assert False in outcomes
+    assert client._budget._left == MAX_AHEAD_BYTES
+    assert client.fetch(AHEAD).logs
+
+
+@pytest.mark.parametrize("size", [2, 5, 13])
+def test_a_run_over_pages_too_large_to_be_read_ahead_brings_all_logs_once(
+    simulate: Simulate, size: int
+) -> None:
+    simulator = simulate(
+        400, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse(f"3-=huge:{size}")]
+    )
+    run = run_here(config_for(simulator, page_size=20, max_in_flight_requests=16))
+    assert run.ids == simulator.store.ids()
+
+
+# Logs
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("no-id", "it has no id"),
+        ("null-created-at", "it has no createdAt"),
+    ],
+)
+def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
+    simulate: Simulate, fault: str, words: str
+) -> None:
+    simulator = simulate(150, faults=[Fault.parse(f"2-={fault}")])
+    client = client_for(simulator, page_size=10)
+    cursor = client.fetch(FIRST).after
+    with pytest.raises(RecordError, match=words) as error:
+        client.fetch(PageRequest(SortOrder.ASCENDING, cursor, 2))
+    named = "number 10 of the page" if fault == "no-id" else simulator.store.ids()[19]
+    assert named in str(error.value)
+    assert f"page 2 (ASC after cursor {cursor})" in str(error.value)
+    assert client.requests_sent == 2
+
+
+@pytest.mark.parametrize("fault", ["surrogate", "endless-number", "wrong-type", "deep"])
+def test_a_log_that_differs_from_the_documentation_is_read(simulate: Simulate, fault: str) -> None:
+    simulator = simulate(5, faults=[Fault.parse(f"1-={fault}")])
+    page = client_for(simulator).fetch(FIRST)
+    assert [log.id for log in page.logs] == simulator.store.ids()
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/json", "application/vnd.api+json", "", "\xff"])
+def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_type: str) -> None:
+    body = b'\xef\xbb\xbf{"items": [], "pagination": {"after": "c"}}\n'
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = Answer(200, headers, body, is_too_large=False, asked_at=0)
+    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    assert page is not None
+    assert (page.after, shape, problem) == ("c", Shape.PAGE, "")
+    answer = dataclasses.replace(answer, body=b'{"data": []}')
+    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    assert (page, shape) == (None, Shape.NO_PAGE)
+    assert problem.startswith(f"status 200 with content type {content_type!r}, but the answer is not a page")
+
+
+def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None:
+    body = b'{"items": [' + b"[]," * 1_000_000 + b"[]]}"
+    answer = Answer(200, {}, body, is_too_large=False, asked_at=0)
+    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    assert (page, shape) == (None, Shape.TOO_LARGE)
+    assert "JSON values" in problem
+
+
+def test_a_page_without_pagination_is_the_last_one_after_three_tries(simulate: Simulate) -> None:
+    client = client_for(simulate(5, faults=[Fault.parse("1-=no-pagination")]))
+    page = client.fetch(FIRST)
+    assert (page.after, page.has_pagination, len(page.logs), client.requests_sent) == (None, False, 5, 3)
+    # What passes is no end.
+    client = client_for(simulate(5, faults=[Fault.parse("1-2=no-pagination")]), page_size=2)
+    assert client.fetch(FIRST).after is not None
+
+
+def test_a_cursor_that_holds_anything_leaves_a_message_on_its_line(simulate: Simulate) -> None:
+    with pytest.raises(BadRequestError, match=r"page 2 \(ASC after cursor a b <e-mail>\)"):
+        client_for(simulate(1)).fetch(PageRequest(SortOrder.ASCENDING, "a\nb ada@example.com", 2))
+
+
+def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
+    body = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert _describe(Answer(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
+
+
+# The way there
+
+
+def test_a_netrc_does_not_take_the_place_of_the_credentials(
+    simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    simulator = simulate(1)
+    client = client_for(simulator)
+    client._transport._trusts_environment = True
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert client.fetch(FIRST).logs
+    assert simulator.requests[0].headers["authorization"] == BASIC
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HTTPS_PROXY", "foo://me:pw@proxy.example", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://[::1", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "http://", "HTTPS_PROXY"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "ALL_PROXY"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere", "REQUESTS_CA_BUNDLE"),
+        ("CURL_CA_BUNDLE", "/nowhere", "CURL_CA_BUNDLE"),
+    ],
+)
+def test_a_wrong_environment_fails_at_once_naming_the_variable(
+    monkeypatch: pytest.MonkeyPatch, simulate: Simulate, variable: str, value: str, words: str
+) -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, value)
+    client = client_for(simulate(), base_url="https://sequence.invalid/api", sleep=never)
+    with pytest.raises(RequestError, match=f"at page 1 .*Look at .*{words}") as error:
+        client.fetch(FIRST)
+    assert "pw" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "environment", "words"),
+    [
+        ("http://127.0.0.1:1/api", {}, "connection to 127.0.0.1 failed or was cut .Connection refused"),
+        (
+            "https://sequence.invalid/api",
+            {"HTTPS_PROXY": "http://me:pw@127.0.0.1:1"},
+            "the proxy .*Connection refused",
+        ),
+    ],
+)
+def test_a_connection_that_fails_is_tried_again(
+    simulate: Simulate,
+    monkeypatch: pytest.MonkeyPatch,
+    base_url: str,
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    clock = Clock()
+    client = client_for(simulate(), base_url=base_url, sleep=clock.advance, monotonic=clock)
+    with pytest.raises(RequestError, match=f"{words}.*Gave up after 1[0-9] tries") as error:
+        client.fetch(FIRST)
+    assert "pw" not in str(error.value)
+
+
+def test_a_name_that_is_not_resolved_is_tried_again_and_no_proxy_is_asked_where_none_is_wanted(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "sequence.invalid")
+    clock = Clock()
+    client = client_for(
+        simulate(), base_url="https://sequence.invalid/api", sleep=clock.advance, monotonic=clock
+    )
+    words = "connection to sequence.invalid failed or was cut .Name or service not known.* Gave up after 1[0-9] tries"
+    with pytest.raises(RequestError, match=words):
+        client.fetch(FIRST)
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A TLS server that nobody trusts unless told to, and its certificate."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("makes its certificate with openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    command = f"{openssl} req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
+    command += " -addext subjectAltName=DNS:localhost"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    simulator = Simulator()
+    simulator.store.grow(5)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    simulator._server.socket = context.wrap_socket(simulator._server.socket, server_side=True)
+    with simulator:
+        yield simulator.base_url.replace("http://127.0.0.1", "https://localhost"), folder / "cert.pem"
+
+
+def tls_client(simulator: Simulator, base_url: str) -> SequenceClient:
+    client = client_for(simulator, base_url=base_url, sleep=never)
+    # As with any host that is not loopback.
+    client._transport._trusts_environment = True
+    return client
+
+
+def test_a_certificate_that_is_not_trusted_fails_at_once(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(RequestError, match=r"certificate of localhost is not trusted.*REQUESTS_CA_BUNDLE"):
+        tls_client(simulate(), self_signed[0]).fetch(FIRST)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_private_authority_is_trusted_where_the_environment_names_it(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(self_signed[1]))
+    assert tls_client(simulate(), self_signed[0]).fetch(FIRST).logs
+
+
+def test_a_bundle_without_certificates_fails_at_once(
+    simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed[1].with_name("key.pem")))
+    with pytest.raises(RequestError, match=r"certificates to trust cannot be read.*REQUESTS_CA_BUNDLE"):
+        tls_client(simulate(), self_signed[0]).fetch(FIRST)

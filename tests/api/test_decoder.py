@@ -1,0 +1,522 @@
+"""Bodies become pages: by compiled code where they are as documented, and to the same where they are not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import tracemalloc
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sequence.api.conform import Kind
+from tap_sequence.api.decoder import MAX_VALUES, PageDecoder
+from tap_sequence.api.differences import DifferenceReport
+from tap_sequence.api.lenient_json import read_json
+from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.errors import PageTooLargeError, RecordError, TransientRequestError
+from tap_sequence.sync.models import Log
+from tap_sequence.transforms.privacy import ActorEmail
+from tests.api.test_schemas import FULL_LOG, LOGS
+
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+NOTHING = {"unmapped": None}
+
+
+def decoder(**options: Any) -> PageDecoder:
+    return PageDecoder(ACTIVITY_LOGS_SCHEMA, logging.getLogger("tests"), **options)
+
+
+def body_of(*logs: Any, **pagination: Any) -> bytes:
+    return ENCODER.encode({"items": logs, "pagination": pagination})
+
+
+def records_of(body: bytes, **options: Any) -> list[bytes]:
+    return [ENCODER.encode(log.record) for log in decoder(**options).decode(body, asked_at=0).logs]
+
+
+def with_metadata(metadata: Any, **fields: Any) -> dict[str, Any]:
+    log = {**copy.deepcopy(FULL_LOG), **fields}
+    log["activityLogItems"][0]["metadata"] = metadata
+    return log
+
+
+# What fits
+
+
+@given(st.sampled_from([FULL_LOG, *LOGS]), st.booleans())
+def test_a_good_log_comes_out_as_it_went_in(log: dict[str, Any], beside_an_odd_one: bool) -> None:  # noqa: FBT001
+    others = [{**LOGS[0], "origin": 7}] if beside_an_odd_one else []
+    record = records_of(body_of(log, *others), metadata_as_text=False)[0]
+    assert record == ENCODER.encode(json.loads(ENCODER.encode({**log, **NOTHING}), parse_float=Decimal))
+
+
+EXACT = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=2**63)
+    # Minus zero without a fraction is an integer, and integers have no minus zero.
+    | st.decimals(allow_nan=False, allow_infinity=False).filter(lambda number: str(number) != "-0")
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(EXACT, max_size=3), st.sampled_from([{}, {"brandNew": 1}, {"origin": 7}]))
+def test_values_in_metadata_survive_digit_for_digit(metadata: list[Any], odd: dict[str, Any]) -> None:
+    body = body_of(with_metadata(metadata, **odd))
+    if b"\\u0000" in body:
+        return
+    for body_or_again in (body, body):  # The second time, the unknown field is known.
+        (as_values,) = records_of(body_or_again, metadata_as_text=False)
+        found = msgspec.json.decode(as_values, type=dict[str, msgspec.Raw])["activityLogItems"]
+        assert b'"metadata":' + ENCODER.encode(metadata) in bytes(found)
+        (as_texts,) = records_of(body_or_again)
+        texts = json.loads(as_texts)["activityLogItems"][0]["metadata"]
+        assert texts == [ENCODER.encode(element).decode() for element in metadata]
+
+
+def test_elements_of_metadata_are_the_text_that_the_api_wrote() -> None:
+    elements = [
+        b"0.10",
+        b"-1E+400",
+        b'"\xe2\x80\xa8 \\u00df \\ud83d\\ude00"',
+        b'{ "a":\n[1.0 ] }',
+        b"null",
+        b'""',
+    ]
+    body = body_of(with_metadata("HERE")).replace(b'"HERE"', b"[" + b", ".join(elements) + b"]")
+    (record,) = records_of(body)
+    expected = [element.decode() for element in elements]
+    assert json.loads(record)["activityLogItems"][0]["metadata"] == expected
+    assert b"\n" not in record
+    # The same in a log that compiled code does not take.
+    odd = body.replace(b'"origin":"API"', b'"origin":7')
+    assert json.loads(records_of(odd)[0])["activityLogItems"][0]["metadata"] == expected
+
+
+def test_an_empty_metadata_stays_empty_and_a_missing_one_missing() -> None:
+    log = with_metadata([])
+    log["activityLogItems"] += [{"metadata": None}, {}]
+    items = json.loads(records_of(body_of(log))[0])["activityLogItems"]
+    assert [item.get("metadata", "missing") for item in items] == [[], None, "missing"]
+
+
+INVALID = [
+    *(
+        b"01",
+        b"1.",
+        b".5",
+        b"+1",
+        b"-",
+        b"1e",
+        b"tru",
+        b"'x'",
+        b"[1,]",
+        b'{"a":1,}',
+        b"{1:2}",
+        b'{"a" 1}',
+        b"1 2",
+    ),
+    *(
+        rb'"\q"',
+        rb'"\u12"',
+        b'"\x01"',
+        b'"\n"',
+        b'"\x00"',
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b"[",
+        b'"',
+        b"{]",
+        b"",
+    ),
+]
+
+
+@pytest.mark.parametrize("element", INVALID)
+@pytest.mark.parametrize("around", [b"[%s]", b'[{"a": %s}]', b"[[1, %s]]", b'[{"\\u00df": [%s]}]'])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_what_is_not_json_never_becomes_an_element(element: bytes, around: bytes, as_text: bool) -> None:  # noqa: FBT001
+    """Compiled code does not decode elements that become text. It has to look at them all the same."""
+    if not element and around.endswith((b"[%s]", b"[%s]}]")):
+        return  # An empty list.
+    body = body_of(with_metadata("HERE")).replace(b'"HERE"', around.replace(b"%s", element))
+    with pytest.raises(TransientRequestError):
+        decoder(metadata_as_text=as_text).decode(body, asked_at=0)
+
+
+def test_a_log_may_have_nothing_but_its_id_and_its_time() -> None:
+    bare: dict[str, Any] = {"id": "a", "createdAt": "2026-01-01"}
+    nulls: dict[str, Any] = {**dict.fromkeys(ACTIVITY_LOGS_SCHEMA["properties"]), **bare}
+    nothing_in_it = {**bare, "activityLogItems": [{}, None, {"activityLogActor": None, "metadata": None}]}
+    for log in (bare, nulls, nothing_in_it):
+        assert json.loads(records_of(body_of(log))[0]) == {**log, **NOTHING}
+
+
+# What does not fit
+
+
+def odd_page() -> bytes:
+    log: dict[str, Any] = with_metadata(
+        [{"brandNew": "metadata may hold anything"}], brandNew={"a": 1.50}, unmapped="the API's"
+    )
+    log["activityLogItems"][0]["activityLogActor"]["shoe size"] = "43"
+    return body_of(log, {**log, "id": "second"})
+
+
+def test_a_field_that_the_schema_does_not_list_is_kept_under_its_path() -> None:
+    page_decoder = decoder()
+    for _ in range(3):
+        for log in page_decoder.decode(odd_page(), asked_at=0).logs:
+            assert json.loads(log.record.unmapped, parse_float=str) == {
+                "brandNew": {"a": "1.5"},
+                "unmapped": "the API's",
+                'activityLogItems[0].activityLogActor["shoe size"]': "43",
+            }
+
+
+def learnable_page(**fields: Any) -> bytes:
+    log = with_metadata([1], brandNew={"a": [1.5]}, **fields)
+    log["activityLogItems"] += [None, {"new one": None, "activityLogTarget": {"é.": [{}]}}]
+    return body_of(log, LOGS[0])
+
+
+def test_compiled_code_learns_a_field_and_gives_the_same() -> None:
+    page_decoder = decoder()
+    slow, fast = (page_decoder.decode(learnable_page(), asked_at=0) for _ in range(2))
+    assert [log.id for log in fast.logs] == [log.id for log in slow.logs]
+    assert set(fast.logs[0].differences) == set(slow.logs[0].differences)
+    for one, other in zip(slow.logs, fast.logs, strict=True):
+        a, b = (json.loads(ENCODER.encode(log.record)) for log in (one, other))
+        assert json.loads(a.pop("unmapped") or "{}") == json.loads(b.pop("unmapped") or "{}")
+        assert a == b
+    assert len(fast.logs[0].differences) == 3
+    assert fast.logs[1].differences == ()
+    assert page_decoder._types.gatherer is not None
+    # Values that need a closer look get it.
+    deep = b"[" * 300 + b"]" * 300
+    page = page_decoder.decode(
+        learnable_page(HERE="").replace(b'"HERE":""', b'"brandNew":' + deep), asked_at=0
+    )
+    assert json.loads(page.logs[0].record.unmapped)["brandNew"] == deep.decode()
+
+
+def test_fields_without_end_are_not_learned_without_end() -> None:
+    page_decoder = decoder()
+    for number in range(80):
+        (log,) = page_decoder.decode(body_of({**FULL_LOG, f"field{number}": number}), asked_at=0).logs
+        assert log.record.unmapped == f'{{"field{number}":{number}}}'
+    assert sum(map(len, page_decoder._types.learned.values())) == 50
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_one_odd_log_changes_no_other(as_text: bool) -> None:  # noqa: FBT001
+    good = records_of(body_of(*LOGS), metadata_as_text=as_text)
+    for odd in (
+        b'{"id":"x","createdAt":"2026-01-01","origin":7}',
+        b'{"id":"x","createdAt":"2026-01-01","origin":NaN}',
+    ):
+        body = body_of(*LOGS).replace(b'"items":[', b'"items":[' + odd + b",")
+        assert records_of(body, metadata_as_text=as_text)[1:] == good
+
+
+def test_nul_and_halves_of_surrogates_are_replaced_wherever_they_are() -> None:
+    log = with_metadata([{"a\0": "b\ud83d"}], traceId="x\0y", brandNew={"\ud800": "\0"})
+    record = json.loads(records_of(json.dumps({"items": [log], "pagination": {}}).encode())[0])
+    assert record["traceId"] == "x\ufffdy"
+    assert [json.loads(text) for text in record["activityLogItems"][0]["metadata"]] == [
+        {"a\ufffd": "b\ufffd"}
+    ]
+    assert json.loads(record["unmapped"]) == {"brandNew": {"\ufffd": "\ufffd"}}
+
+
+@pytest.mark.parametrize("backslashes", [0, 1, 199, 200, 201, 5000])
+def test_a_nul_is_found_behind_any_number_of_backslashes(backslashes: int) -> None:
+    log = {**FULL_LOG, "origin": "\\" * backslashes + "\0", "traceId": "\n" * backslashes}
+    assert json.loads(records_of(body_of(log))[0])["origin"] == "\\" * backslashes + "\ufffd"
+
+
+def test_hash_and_drop_work_on_logs_with_nothing_in_them() -> None:
+    log = {**FULL_LOG, "activityLogItems": [None, {"activityLogActor": None}, {}]}
+    for logs in (log, {**FULL_LOG, "activityLogItems": None}):
+        (decoded,) = decoder().decode(body_of(logs), asked_at=0).logs
+        changed = ActorEmail("hash", None).apply(decoded.record)
+        assert json.loads(ENCODER.encode(changed)) == {**logs, **NOTHING}
+
+
+# Logs that cannot be used
+
+INVALID_LOGS: list[tuple[dict[str, Any], str, str]] = [
+    ({"id": None}, "number 2 of the page", "it has no id"),
+    ({"id": ""}, "number 2 of the page", "it has no id"),
+    ({"createdAt": None}, repr(FULL_LOG["id"]), "it has no createdAt"),
+    ({"createdAt": 1_760_000_000}, repr(FULL_LOG["id"]), "createdAt is not a text"),
+    ({"createdAt": "yesterday"}, repr(FULL_LOG["id"]), "createdAt is not a time: 'yesterday'"),
+    ({"id": 7, "createdAt": "ada@example.com"}, "'7'", "createdAt is not a time: '<e-mail>'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "name", "reason"), INVALID_LOGS)
+def test_a_log_that_cannot_be_used_is_named_with_the_reason_and_the_setting(
+    fields: dict[str, Any], name: str, reason: str
+) -> None:
+    with pytest.raises(RecordError) as error:
+        decoder().decode(body_of(LOGS[0], {**FULL_LOG, **fields}, LOGS[1]), asked_at=0)
+    assert str(error.value).startswith(f"Log {name} cannot be loaded: {reason}.")
+    assert "Set invalid_logs to skip" in str(error.value)
+
+
+@pytest.mark.parametrize("log", [None, "text", 7, [], {}])
+def test_what_is_no_log_at_all_is_one_that_cannot_be_used(log: Any) -> None:
+    with pytest.raises(RecordError, match="Log number 2 of the page cannot be loaded"):
+        decoder().decode(body_of(LOGS[0], log), asked_at=0)
+
+
+def test_with_skip_it_is_left_out_warned_of_once_for_a_reason_and_counted_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page_decoder = decoder(skip_invalid_logs=True)
+    bad = [{**FULL_LOG, **fields} for fields, _, _ in INVALID_LOGS]
+    for _ in range(2):
+        page = page_decoder.decode(body_of(LOGS[0], *bad, LOGS[1]), asked_at=0)
+        assert [log.id for log in page.logs] == [LOGS[0]["id"], LOGS[1]["id"]]
+    assert page_decoder.skipped_logs == len(bad)
+    assert len(caplog.records) == 4
+    assert "Log number 2 of the page is left out, as invalid_logs is skip: it has no id." in caplog.text
+
+
+def test_an_id_that_is_a_number_can_be_used() -> None:
+    (log,) = decoder().decode(body_of({**FULL_LOG, "id": 12}), asked_at=0).logs
+    assert (log.id, log.record.id) == ("12", "12")
+
+
+@pytest.mark.parametrize("time", ["2016-12-31T23:59:60Z", "2016-12-31T24:00:00Z", "2017-01-01 00:00:00z"])
+def test_a_time_that_a_person_would_take_is_taken_and_passed_on_as_written(time: str) -> None:
+    (log,) = decoder().decode(body_of({**FULL_LOG, "createdAt": time}), asked_at=0).logs
+    assert (log.created_at, log.created_at_text, log.record.createdAt) == (1_483_228_800_000_000, time, time)
+
+
+# Warnings
+
+
+def report_of(*logs: Log) -> DifferenceReport:
+    report = DifferenceReport(logging.getLogger("tests"))
+    report.add(logs)
+    return report
+
+
+def test_each_difference_is_warned_of_once_with_the_first_log_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page_decoder = decoder()
+    bodies = [odd_page(), odd_page(), body_of({**FULL_LOG, "origin": 7})]
+    report = report_of(*[log for body in bodies for log in page_decoder.decode(body, asked_at=0).logs])
+    assert len(caplog.records) == 4
+    assert all(FULL_LOG["id"] in record.getMessage() for record in caplog.records)
+    assert "a field that the schema does not list: brandNew." in caplog.text
+    assert report.summary() is not None
+    assert "brandNew (not in the schema) in 4" in str(report.summary())
+    assert "origin (not a text) in 1" in str(report.summary())
+    assert report_of(*decoder().decode(body_of(FULL_LOG), asked_at=0).logs).summary() is None
+
+
+def test_a_flood_of_unknown_fields_is_no_flood_of_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    page_decoder = decoder()
+    for page in range(5):
+        fields = {f"{'x' * 300}{page}-{number}": number for number in range(20_000)}
+        report_of(*page_decoder.decode(body_of({**FULL_LOG, **fields}), asked_at=0).logs)
+    report = report_of(
+        *[
+            log
+            for n in range(300)
+            for log in decoder().decode(body_of({**FULL_LOG, f"f{n}": n}), asked_at=0).logs
+        ]
+    )
+    assert len(caplog.text) < 200_000
+    assert len(str(report.summary())) < 1000
+    assert "90 more" in str(report.summary())
+
+
+# The envelope
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n\t", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("behind", [b"", b"\n", b" \r\n"])
+def test_white_space_and_a_byte_order_mark_around_a_body_are_read(before: bytes, behind: bytes) -> None:
+    for body in (body_of(FULL_LOG, after="c"), body_of({**FULL_LOG, "traceId": "\0"}, after="c")):
+        page = decoder().decode(before + body + behind, asked_at=0)
+        assert (page.after, len(page.logs)) == ("c", 1)
+
+
+def test_items_null_is_an_empty_page() -> None:
+    page = decoder().decode(b'{"items": null, "pagination": {"after": "c"}}', asked_at=0)
+    assert (page.logs, page.after) == ((), "c")
+
+
+@pytest.mark.parametrize(
+    "pagination", [b"null", b"7", b"[]", b'"x"', b"NaN", b"[" * 3000 + b"]" * 3000, None]
+)
+def test_a_page_without_pagination_says_that_it_has_none(pagination: bytes | None) -> None:
+    rest = b"" if pagination is None else b', "pagination": ' + pagination
+    page = decoder().decode(b'{"items": [' + ENCODER.encode(FULL_LOG) + b"]" + rest + b"}", asked_at=0)
+    assert (len(page.logs), page.after, page.has_pagination) == (1, None, False)
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [(b'"c"', "c"), (b"7", "7"), (b"1.50", "1.50"), (b"null", None), (b'""', None), (b"false", None)],
+)
+def test_a_cursor_may_be_a_number(after: bytes, expected: str | None) -> None:
+    body = b'{"items": [], "pagination": {"after": ' + after + b"}}"
+    page = decoder().decode(body, asked_at=0)
+    assert (page.after, page.has_pagination) == (expected, True)
+
+
+@pytest.mark.parametrize("after", [b"true", b"{}", b"[1]"])
+def test_what_cannot_be_a_cursor_is_as_no_pagination(after: bytes) -> None:
+    page = decoder().decode(b'{"items": [], "pagination": {"after": ' + after + b"}}", asked_at=0)
+    assert (page.after, page.has_pagination) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (b"650", 650),
+        (b"0", 0),
+        (b'"650"', 650),
+        (b'" 650 "', 650),
+        (b"650.0", 650),
+        (b"6.5e2", 650),
+        (b"null", None),
+        (b"-1", None),
+        (b"650.5", None),
+        (b'"many"', None),
+        (b"true", None),
+        (b"{}", None),
+        (b"1e999999999", None),
+        (b'"NaN"', None),
+        (b"NaN", None),
+        (b"9" * 5000, None),
+    ],
+)
+def test_a_total_is_the_whole_number_in_it(total: bytes, expected: int | None) -> None:
+    body = b'{"items": [], "pagination": {"after": "c", "totalResultSize": ' + total + b"}}"
+    page = decoder().decode(body, asked_at=0)
+    assert (page.total, page.after) == (expected, "c")
+
+
+def test_a_broken_byte_in_a_key_does_not_end_the_list() -> None:
+    body = body_of(FULL_LOG, after="cursor").replace(b'"after"', b'"afte\x80r"')
+    with pytest.raises(TransientRequestError, match="0x80"):
+        decoder().decode(body, asked_at=0)
+
+
+def test_a_broken_byte_is_found_wherever_a_long_body_has_it() -> None:
+    body = body_of({**FULL_LOG, "traceId": "é🧾" * 400_000})
+    assert len(decoder().decode(body, asked_at=0).logs) == 1
+    for at in (len(body) // 2, len(body) - 100):
+        with pytest.raises(TransientRequestError):
+            decoder().decode(body[:at] + b"\xe2" + body[at:], asked_at=0)
+
+
+@pytest.mark.parametrize("pagination", [{}, {"after": None}, {"after": ""}])
+def test_the_list_ends_where_after_is_absent_null_or_empty(pagination: dict[str, Any]) -> None:
+    page = decoder().decode(body_of(FULL_LOG, **pagination), asked_at=0)
+    assert (page.after, page.has_pagination) == (None, True)
+
+
+def test_a_page_holds_what_the_body_says() -> None:
+    page = decoder().decode(body_of(FULL_LOG, after="cursor", before="x", totalResultSize=7), asked_at=5)
+    assert (page.after, page.total, page.asked_at) == ("cursor", 7, 5)
+    (log,) = page.logs
+    assert (log.id, log.created_at, log.created_at_text) == (
+        FULL_LOG["id"],
+        1_760_000_000_500_000,
+        FULL_LOG["createdAt"],
+    )
+
+
+PERSON = "ada.lovelace@example.com"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        f"<html>write to {PERSON}</html>",
+        f'["{PERSON}"]',
+        f'"{PERSON}"',
+        "null",
+        f'{{"items": {{}}, "pagination": {{}}, "by": "{PERSON}"}}',
+        f'{{"items": 7, "pagination": {{}}, "by": "{PERSON}"}}',
+        f'{{"pagination": {{}}, "by": "{PERSON}"}}',
+        f'{{"items": [], "pagination": {{}}, "by": "{PERSON}"}} and more',
+        f'{{"items": [], "pagination": {{"after": "\xff {PERSON}"}}}}',
+        f'{{"items": [{{"id": "\xff {PERSON}"}}], "pagination": {{}}}}',
+    ],
+)
+def test_what_is_no_page_can_be_tried_again_and_is_quoted_without_addresses(body: str) -> None:
+    with pytest.raises(TransientRequestError, match=r"not a page of activity logs .*begins with") as error:
+        decoder().decode(body.encode("latin-1"), asked_at=0)
+    assert "@" not in str(error.value)
+    assert ("<e-mail>" in str(error.value)) == (PERSON in body)
+
+
+def test_a_body_that_was_cut_anywhere_can_be_tried_again_and_shows_no_address() -> None:
+    body = body_of(FULL_LOG, after="cursor")
+    for end in range(len(body)):
+        with pytest.raises(TransientRequestError) as error:
+            decoder().decode(body[:end], asked_at=0)
+        assert "@" not in str(error.value)
+        assert len(str(error.value)) < 400
+
+
+# Memory
+
+
+def bomb(element: bytes, size: int, place: str = "metadata") -> bytes:
+    count = size // (len(element) + 1)
+    log = with_metadata([], brandNew="")
+    text = {"metadata": b'"metadata":[]', "brandNew": b'"brandNew":""'}[place]
+    return body_of(log).replace(text, text.split(b":")[0] + b":[" + b",".join([element] * count) + b"]")
+
+
+@pytest.mark.parametrize("element", [b"[]", b"0", b'""', b'{"":[]}'])
+@pytest.mark.parametrize("place", ["metadata", "brandNew"])
+def test_a_page_of_millions_of_values_is_refused_before_it_takes_memory(element: bytes, place: str) -> None:
+    body = bomb(element, 16 * 2**20, place)
+    tracemalloc.start()
+    with pytest.raises(PageTooLargeError, match=f"more than {MAX_VALUES:,} JSON values"):
+        decoder().decode(body, asked_at=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(body)
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_page_of_as_many_values_as_are_taken_is_read_in_bounded_memory(as_text: bool) -> None:  # noqa: FBT001
+    body = bomb(b"[]", (MAX_VALUES // 2 - 100) * 3)
+    tracemalloc.start()
+    assert len(decoder(metadata_as_text=as_text).decode(body, asked_at=0).logs) == 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
+
+
+def test_a_long_page_of_few_values_is_read_however_many_marks_its_texts_have() -> None:
+    log = {**FULL_LOG, "traceId": '[,{\\"' * MAX_VALUES}
+    (found,) = decoder().decode(body_of(log), asked_at=0).logs
+    assert found.record.traceId == log["traceId"]
+
+
+def test_kinds_are_told_apart() -> None:
+    assert len({kind.value for kind in Kind}) == len(Kind)
+    assert read_json(b"1").content == "1"

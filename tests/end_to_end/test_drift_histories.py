@@ -1,0 +1,77 @@
+"""The random histories of tests/sync/test_histories.py, of an API that differs from its documentation in ever other ways.
+
+Before a run or in its middle, differences that cost no log are switched on and off. What each run owes stays the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import pytest
+from hypothesis import seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from tap_sequence.simulator import Drift
+from tap_sequence.simulator.drift import DRIFTS
+from tests.conftest import count
+from tests.support.model import ModelRun
+from tests.sync.test_histories import PHASES, Histories
+
+NOT_HARMLESS = (
+    # They change which logs there are, or by which id.
+    *("id-", "created-at-", "list-ends-early"),
+    # The client tries again, and the model has none: tests/drift.py does.
+    *("no-pagination", "pagination-null", "pagination-list"),
+    # Another walk: the histories themselves have it.
+    *("newest-first", "oldest-first"),
+    # One log a page may be the same one twice.
+    *("log-twice", "limit-ignored", "after-repeats"),
+)
+HARMLESS = [name for name in DRIFTS if not name.startswith(NOT_HARMLESS)]
+DRIFT = st.lists(st.builds(Drift, st.sampled_from(HARMLESS), st.integers(1, 3)), max_size=4)
+
+
+class DriftHistories(Histories):
+    """One account whose API drifts."""
+
+    midway: list[list[Drift]] = []  # noqa: RUF012  # replaced, never changed
+
+    def _drift(self, drift: list[Drift]) -> None:
+        count("drifts", len(drift))
+        self.api.options = dataclasses.replace(self.api.options, drift=drift)
+
+    @rule(drift=DRIFT)
+    def the_api_drifts(self, drift: list[Drift]) -> None:
+        self._drift(drift)
+
+    @rule(drifts=st.lists(DRIFT, min_size=1, max_size=5))
+    def the_api_drifts_in_the_middle_of_the_next_run(self, drifts: list[list[Drift]]) -> None:
+        self.midway = drifts
+
+    def _run(self, **options: Any) -> ModelRun:
+        waiting, self.midway = list(self.midway), []
+        go_on = options.pop("between_batches", lambda: None)
+
+        def between_batches() -> None:
+            go_on()
+            if waiting:
+                self._drift(waiting.pop(0))
+
+        return super()._run(between_batches=between_batches, **options)
+
+
+def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+    run_state_machine_as_test(
+        DriftHistories, settings=settings(max_examples=100, stateful_step_count=25, phases=PHASES)
+    )
+
+
+@pytest.mark.long
+def test_no_history_of_a_thousand_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+    run_state_machine_as_test(
+        seed(int(os.environ.get("HISTORIES_SEED", "1")))(DriftHistories),
+        settings=settings(max_examples=1000, stateful_step_count=50, phases=PHASES, derandomize=False),
+    )

@@ -1,0 +1,72 @@
+"""The project as a user runs it: real Meltano, the real tap in its own environment, the real target-jsonl."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tap_sequence.simulator import SimulatedApi, Simulator
+from tap_sequence.simulator.store import demo_window
+from tests.support.harness import as_sent
+from tests.support.meltano_project import copy_project, meltano, own_account
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"), "tap-sequence", "target-jsonl")
+
+
+def _loaded(folder: Path) -> list[dict[str, object]]:
+    files = list(folder.iterdir())
+    assert [file.name for file in files] == ["activity_logs.jsonl"]
+    return [json.loads(line) for line in files[0].read_text(encoding="utf-8").split("\n") if line]
+
+
+def _demo_ids() -> set[str]:
+    """Return the ids that the demo account holds at this moment."""
+    store = SimulatedApi.demo().store
+    store.show_window(*demo_window(int(time.time() * 1_000_000)))
+    return set(store.ids())
+
+
+@pytest.mark.long
+def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -> None:
+    before = _demo_ids()
+    first = meltano(project, "run", "demo")
+    assert first.returncode == 0, first.stderr
+    rows = _loaded(project / "output" / "demo")
+    after = _demo_ids()
+    ids = [str(row["id"]) for row in rows]
+    assert len(set(ids)) == len(ids) > 1000
+    # The account grew while the job ran, and at a full hour it forgets an hour.
+    assert before & after <= set(ids) <= before | after
+
+    assert meltano(project, "run", "demo").returncode == 0
+    all_rows = _loaded(project / "output" / "demo")
+    all_ids = [str(row["id"]) for row in all_rows]
+    assert all_rows[: len(rows)] == rows
+    assert len(set(all_ids)) == len(all_ids)
+    assert after & _demo_ids() <= set(all_ids)
+
+
+@pytest.mark.long
+def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
+    api = SimulatedApi()
+    api.store.grow(321)
+    with Simulator(api) as simulator:
+        variables = own_account(simulator)
+        arguments = ("run", "sequence-to-jsonl")
+        first = meltano(project, *arguments, **variables)
+        assert first.returncode == 0, first.stderr
+        assert [row["id"] for row in _loaded(project / "output" / "prod")] == api.store.ids()
+
+        new = api.store.grow(45)
+        assert meltano(project, *arguments, **variables).returncode == 0
+        rows = _loaded(project / "output" / "prod")
+    assert len(rows) == 366
+    assert sorted(str(row["id"]) for row in rows[321:]) == sorted(new)
+    by_id = {log["id"]: log for log in api.store.logs()}
+    assert all(as_sent(row) == by_id[row["id"]] for row in rows)

@@ -1,0 +1,200 @@
+"""Real targets: what arrives in each is counted and compared with what the API holds, value for value.
+
+The jobs of meltano.yml run through Meltano, as a user runs them; other targets at the end of a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.simulator import SimulatedApi, Simulator
+from tests.commands import PLACEHOLDER, commands_of
+from tests.conftest import count
+from tests.support.harness import ROOT, as_sent
+from tests.support.loaders import COLUMNS, JOBS, STREAMS, PostgreSql, Row, Target, exactly, make_odd
+from tests.support.meltano_project import copy_project, run
+from tests.support.pages import blocks_in
+from tests.support.pipe_table import PIPES, SLOW_PIPES
+from tests.support.pipes import Kind, Pipe
+from tests.support.postgres import Postgres, run_postgres
+from tests.support.services import Environments
+
+pytestmark = pytest.mark.timeout(1800)
+
+FIRST, SECOND = 2000, 130
+FIRST_OF_PIPES = 300
+
+JOB_PARAMETERS = [pytest.param(job, id=job.name, marks=pytest.mark.long) for job in JOBS]
+PIPE_PARAMETERS = [
+    pytest.param(kind, id=kind.name, marks=[pytest.mark.targets, *marks])
+    for kinds, marks in ((PIPES, [pytest.mark.long]), (SLOW_PIPES, []))
+    for kind in kinds
+]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What three runs left, and one more that read everything again.
+
+    Attributes:
+        target: Where they loaded to.
+        logs: The logs that there were before each of them.
+        rows: What was found after each of them, by stream.
+    """
+
+    target: Target
+    logs: list[list[Row]]
+    rows: list[dict[str, list[Row]]]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = [job.name for job in JOBS]
+    return copy_project(tmp_path_factory.mktemp("project"), "tap-sequence", *names)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    # A zone other than UTC, in which times would be moved by hours.
+    with run_postgres("America/New_York") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environments]:
+    with ExitStack() as stack:
+        yield Environments(tmp_path_factory.mktemp("environments"), stack)
+
+
+@pytest.fixture(scope="module", params=[*JOB_PARAMETERS, *PIPE_PARAMETERS])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    target: Target
+    if isinstance(request.param, Kind):
+        environments, folder = request.getfixturevalue("environments"), tmp_path_factory.mktemp("pipe")
+        target = Pipe(request.param, environments, folder, lambda: request.getfixturevalue("postgres"))
+    else:
+        target = request.param(request.getfixturevalue("project"))
+    if isinstance(target, PostgreSql):
+        target.server = request.getfixturevalue("postgres")
+    api = SimulatedApi()
+    result = Loaded(target, [], [])
+    first = FIRST_OF_PIPES if isinstance(target, Pipe) else FIRST
+    with Simulator(api) as simulator:
+        for new, full_refresh in ((first, False), (SECOND, False), (1, False), (0, True)):
+            ids = api.store.grow(new)
+            if new == first:
+                make_odd(api, ids[-1])
+            result.logs.append([exactly(api.store.body(log_id).decode()) for log_id in api.store.ids()])
+            target.load(simulator, full_refresh=full_refresh)
+            result.rows.append({stream: target.rows(stream) for stream in target.streams})
+    return result
+
+
+def _ids(rows: list[Row]) -> list[str]:
+    return sorted(row["id"] for row in rows)
+
+
+def _typed(value: Any) -> Any:
+    """Return a value that is equal to another one only if both are of one JSON type: true is not 1."""
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    return (isinstance(value, bool), Decimal(value) if isinstance(value, float) else value)
+
+
+def _rows_of(logs: list[Row], stream: str) -> list[Row]:
+    return STREAMS[stream].rows(logs)
+
+
+def _check_values(loaded: Loaded, index: int) -> None:
+    """Check that what is found after a run is what the simulator holds, value for value."""
+    target = loaded.target
+    for stream in target.streams:
+        columns = COLUMNS[stream]
+        expected = {
+            row["id"]: _typed(target.comparable(target.expected(row, columns)))
+            for row in _rows_of(loaded.logs[index], stream)
+        }
+        found = loaded.rows[index][stream]
+        assert {row["id"] for row in found} == set(expected)
+        if stream not in target.is_exact:
+            continue
+        for row in found:
+            assert _typed(target.comparable(as_sent(row, exactly))) == expected[row["id"]]
+        count(f"{target.name}, {stream}, run {index + 1}: rows equal to the simulator's", len(found))
+
+
+def test_each_run_adds_what_is_new_and_nothing_twice(loaded: Loaded) -> None:
+    for stream in loaded.target.streams:
+        before = 0
+        for number in range(3):
+            found = _ids(loaded.rows[number][stream])
+            name = f"{loaded.target.name}, {stream}, run {number + 1}"
+            count(f"{name}: rows", len(found))
+            count(f"{name}: rows, distinct ids", len(set(found)))
+            count(f"{name}: rows added", len(found) - before)
+            assert found == _ids(_rows_of(loaded.logs[number], stream))
+            before = len(found)
+
+
+def test_every_value_arrives(loaded: Loaded) -> None:
+    _check_values(loaded, 2)
+
+
+def test_columns_have_the_types_of_the_schema(loaded: Loaded) -> None:
+    target = loaded.target
+    for stream in target.streams:
+        types = target.column_types(stream)
+        assert target.columns(stream) == {target.column(name): kind for name, kind in types.items()}
+
+
+def test_what_comes_again_replaces_its_row_in_a_database_and_doubles_it_in_a_file(loaded: Loaded) -> None:
+    for stream in loaded.target.streams:
+        ids = _ids(_rows_of(loaded.logs[3], stream))
+        found = _ids(loaded.rows[3][stream])
+        count(f"{loaded.target.name}, {stream}, everything again: rows", len(found))
+        assert found == (ids if loaded.target.upserts else sorted(ids * 2))
+    _check_values(loaded, 3)
+
+
+@pytest.mark.long
+def test_every_command_and_query_of_the_page_on_targets_works_as_it_stands_there(
+    project: Path, postgres: Postgres
+) -> None:
+    page = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+    commands = [each.text for each in commands_of("targets.md", page) if not PLACEHOLDER.fullmatch(each.text)]
+    variables = {
+        # `uv run` is to find what this process runs in, and to install nothing there.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+        "UV_PROJECT_ENVIRONMENT": sys.prefix,
+        "UV_NO_SYNC": "1",
+        **postgres.variables(),
+    }
+    for command in commands:
+        done = run(["bash", "-euo", "pipefail", "-c", command], project, **variables)
+        assert done.returncode == 0, (command, done.stderr)
+    for folder in ("demo", "pipe"):
+        files = {
+            re.sub(r"\d{8}T[\d.]+Z", "TIME", path.name) for path in (project / "output" / folder).iterdir()
+        }
+        assert files == {"activity_logs.jsonl", "activity_logs-TIME.csv", "sequence.duckdb"}
+        ((loaded,),) = [
+            row.values() for row in postgres.rows(f"SELECT count(*) FROM sequence_{folder}.activity_logs")
+        ]
+        assert loaded > 1000
+    (block,) = blocks_in(page, language="sql")
+    query, _, rest = block.text.partition(";")
+    assert rest == "\n"
+    assert [list(row) for row in postgres.rows(query)] == [["createdAt", "verb", "summary", "actor"]] * 10
+    count("docs/targets.md: commands run", len(commands))

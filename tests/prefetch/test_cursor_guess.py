@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sequence.prefetch.cursor_guess import Hints, form_of
+from tap_sequence.simulator import CursorKind, LogIds, Options, SimulatedApi, UnknownCursor
+from tap_sequence.sync.bookmark import Query
+from tap_sequence.sync.models import Log, PageRequest, SortOrder
+from tests.support.model import fetch_from
+
+# The cursor in the published OpenAPI's example of this endpoint, and the kind of its sister endpoints.
+EXAMPLE = "MDE4NDUyNjYtNmQ2NC03N2M4LTlhZGYtNDQ4N2Q5NGQxNDU3"
+MADE_AT = 1_667_829_755_236_000
+SISTER = base64.b64encode(b"e309e948-088e-4d77-b654-cd85498f1555#1658260856033013#DESC").decode()
+
+
+def log(log_id: str, created_at: int = 0) -> Log:
+    return Log(log_id, created_at, "", None)
+
+
+def test_the_published_example_is_read_as_an_id_with_its_time() -> None:
+    last = log("01845266-6d64-77c8-9adf-4487d94d1457")
+    form = form_of(EXAMPLE, last)
+    assert form is not None
+    assert form.position(last) == MADE_AT
+    guess = base64.b64decode(form.cursor_at(MADE_AT)).decode()
+    assert guess == "01845266-6d64-7000-8000-000000000000"
+    # Nothing made in that millisecond comes before it.
+    assert guess < last.id
+
+
+def test_the_sister_endpoints_kind_is_read_as_a_time() -> None:
+    last = log("e309e948-088e-4d77-b654-cd85498f1555", 1_658_260_856_033_013)
+    form = form_of(SISTER, last)
+    assert form is not None
+    assert form.position(last) == last.created_at
+    guess = base64.b64decode(form.cursor_at(1_700_000_000_000_001)).decode()
+    assert guess == "00000000-0000-4000-8000-000000000000#1700000000000001#DESC"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "no base64!",
+        base64.b64encode(b"\xff\xfe").decode(),
+        base64.b64encode(b"page-2").decode(),
+        # A UUIDv4 says nothing of when it was made.
+        base64.b64encode(b"e309e948-088e-4d77-b654-cd85498f1555").decode(),
+        # Of another log than the page's last, or with something more to it.
+        base64.b64encode(b"e309e948-088e-4d77-b654-cd85498f1555#1#ASC").decode(),
+        base64.b64encode(b"e309e948-088e-4d77-b654-cd85498f1555#1658260856033013#ASC#x").decode(),
+        base64.b64encode(b"01845266-6D64-77C8-9ADF-4487D94D1457").decode(),
+        EXAMPLE + "=",
+        "",
+    ],
+)
+def test_what_is_of_neither_kind_is_not_imitated(after: str) -> None:
+    assert form_of(after, log("e309e948-088e-4d77-b654-cd85498f1555", 1_658_260_856_033_013)) is None
+
+
+def test_a_cursor_with_a_time_is_not_imitated_where_the_ids_of_the_logs_have_none() -> None:
+    assert form_of(EXAMPLE, log("e309e948-088e-4d77-b654-cd85498f1555")) is None
+
+
+@pytest.mark.parametrize("kind", [CursorKind.ID, CursorKind.ID_TIME_ORDER])
+def test_a_guess_leads_to_the_first_log_from_its_moment_on(kind: CursorKind) -> None:
+    api = SimulatedApi(Options(cursor_kind=kind, unknown_cursor=UnknownCursor.RIGHT_PAGE, log_ids=LogIds.V7))
+    api.store.grow(200)
+    fetch = fetch_from(api, lambda: 0, 10, Query("model", "v"))
+    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
+    hints = Hints()
+    hints.learn(first.after, first.logs[-1])
+    assert hints.is_possible
+    logs = fetch_from(api, lambda: 0, 100, Query("model", "v"))(
+        PageRequest(SortOrder.ASCENDING, None, 1)
+    ).logs
+    positions = [hints.position(each) for each in logs]
+    for moment in range((positions[0] or 0) + 1_000, (positions[-1] or 0) - 1_000, 7_654_321):
+        found = fetch(PageRequest(SortOrder.ASCENDING, hints.cursor_at(moment), None)).logs[0]
+        expected = next(
+            each for each, at in zip(logs, positions, strict=True) if (at or 0) >= moment - moment % 1_000
+        )
+        assert abs((hints.position(found) or 0) - (hints.position(expected) or 0)) < 1_000
+
+
+@given(st.integers(0, 2**47 * 1000))
+def test_positions_and_cursors_are_each_others_inverse(position: int) -> None:
+    hints = Hints()
+    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    cursor = hints.cursor_at(position)
+    assert hints.position(log(base64.b64decode(cursor).decode())) == position - position % 1_000
+
+
+def test_hints_in_vain_use_up_a_credit_that_pages_earn_back() -> None:
+    hints = Hints()
+    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    hints.proved()
+    for _ in range(4):
+        assert hints.is_possible
+        hints.in_vain("why")
+    assert not hints.is_possible
+    assert hints.why_not is None
+    for _ in range(60):
+        hints.read()
+    assert hints.is_possible
+
+
+def test_as_long_as_none_was_proved_a_few_in_vain_are_the_end() -> None:
+    hints = Hints()
+    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    for _ in range(4):
+        hints.in_vain("why")
+    for _ in range(500):
+        hints.read()
+    assert not hints.is_possible
+    assert hints.why_not == "why"

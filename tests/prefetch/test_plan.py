@@ -1,0 +1,474 @@
+"""The ordered read-ahead against the sequential walk: whatever the API makes of a hint, the logs are the same."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_sequence.errors import BadRequestError, RequestError
+from tap_sequence.prefetch.cursor_guess import Hints, form_of
+from tap_sequence.prefetch.plan import Lengths, ReadAhead, Task
+from tap_sequence.simulator import (
+    CursorKind,
+    EndOfList,
+    LogIds,
+    Options,
+    SimulatedApi,
+    UnknownCursor,
+)
+from tap_sequence.sync.bookmark import Query
+from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.timestamps import MICROSECONDS
+from tap_sequence.sync.walk import walk
+from tests.support.model import fetch_from
+from tests.support.stepping import SHORT, SteppedReadingAhead
+
+EPOCH = 1_800_000_000 * MICROSECONDS
+NOW = EPOCH + 10**15
+
+# Microseconds between logs: bursts within a millisecond and within seconds, steady times, silences of weeks.
+GAPS = st.sampled_from([0, 97, 1_000, 250_000, 5_000_000, 3_600 * MICROSECONDS, 30 * 86_400 * MICROSECONDS])
+DENSITIES = st.lists(st.tuples(GAPS, st.integers(1, 80)), min_size=1, max_size=8)
+OPTIONS = st.fixed_dictionaries(
+    {
+        "cursor_kind": st.sampled_from(CursorKind),
+        "unknown_cursor": st.sampled_from(UnknownCursor),
+        "end_of_list": st.sampled_from(EndOfList),
+        "log_ids": st.sampled_from(LogIds),
+        "with_total": st.booleans(),
+    }
+)
+# The answer that makes reading ahead worth while is drawn more often.
+HONOURED = OPTIONS.map(lambda options: {**options, "unknown_cursor": UnknownCursor.RIGHT_PAGE})
+SEEDS = st.integers(0, 2**32)
+
+
+def api_with(densities: list[tuple[int, int]], *, begins_at: int = EPOCH, **options: Any) -> SimulatedApi:
+    api = SimulatedApi(Options(**options))
+    moment = begins_at
+    moments = []
+    for gap, number in densities:
+        for _ in range(number):
+            moment += gap
+            moments.append(moment)
+    api.store.add_at(moments)
+    return api
+
+
+def fetch_of(api: SimulatedApi, page_size: int = 5) -> Fetch:
+    return fetch_from(api, lambda: NOW, page_size, Query("model", "v"))
+
+
+class Recording:
+    """A fetch that remembers what the API returned."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+        self.requests: list[PageRequest] = []
+        self.returned: set[str | None] = {None}
+
+    def __call__(self, request: PageRequest) -> Page:
+        self.requests.append(request)
+        page = self._fetch(request)
+        self.returned.add(page.after)
+        return page
+
+
+def ids_of(pages: list[tuple[PageRequest, Page]]) -> list[str]:
+    return [log_id for _, page in pages for log_id in page.ids()]
+
+
+def read(reading: SteppedReadingAhead, start: str | None = None) -> list[tuple[PageRequest, Page]]:
+    with reading as fetch:
+        return list(walk(fetch, SortOrder.ASCENDING, start))
+
+
+@given(
+    densities=DENSITIES,
+    options=OPTIONS | HONOURED,
+    seed=SEEDS,
+    in_flight=st.integers(2, 6),
+    held=st.sampled_from([1, 20_000, 2**20]),
+)
+def test_the_logs_are_those_of_the_sequential_walk(
+    densities: list[tuple[int, int]], options: dict[str, Any], seed: int, in_flight: int, held: int
+) -> None:
+    api = api_with(densities, **options)
+    fetch = Recording(fetch_of(api))
+    reading = SteppedReadingAhead(
+        fetch, random.Random(seed), page_size=5, max_in_flight_requests=in_flight, max_held_bytes=held
+    )
+    pages = read(reading)
+    assert ids_of(pages) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING))) == api.store.ids()
+    # What a bookmark may save is the API's own, and leads to the page that it came with.
+    for request, page in pages:
+        assert request.cursor in fetch.returned
+        assert [*fetch_of(api)(request).ids()][: len(page.logs)] == [*page.ids()]
+    assert [request.number for request, _ in pages] == list(range(1, len(pages) + 1))
+    assert reading.most_in_flight <= in_flight
+
+
+@given(densities=DENSITIES, options=HONOURED, seed=SEEDS, from_page=st.integers(1, 4))
+def test_it_goes_on_from_a_saved_cursor(
+    densities: list[tuple[int, int]], options: dict[str, Any], seed: int, from_page: int
+) -> None:
+    api = api_with(densities, **options)
+    pages = list(walk(fetch_of(api), SortOrder.ASCENDING))
+    cursor = pages[min(from_page, len(pages) - 1)][0].cursor
+    reading = SteppedReadingAhead(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(reading, cursor)) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING, cursor)))
+
+
+@given(
+    densities=DENSITIES,
+    options=OPTIONS | HONOURED,
+    seed=SEEDS,
+    news=st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=8),
+)
+def test_logs_that_come_meanwhile_cost_none_of_those_that_were_there(
+    densities: list[tuple[int, int]],
+    options: dict[str, Any],
+    seed: int,
+    news: list[tuple[bool, int]],
+) -> None:
+    api = api_with(densities, **options)
+    before = api.store.ids()
+    rng = random.Random(seed)
+    fetch = fetch_of(api)
+    pending = list(news)
+
+    def fetch_while_it_grows(request: PageRequest) -> Page:
+        if pending and rng.random() < 0.2:
+            is_late, number = pending.pop()
+            last = max(key.created_at for key in api.store._keys.values())
+            moments = [
+                rng.randint(EPOCH, last) if is_late else last + 1_000 * n for n in range(1, number + 1)
+            ]
+            api.store.add_at(moments)
+        return fetch(request)
+
+    ids = ids_of(read(SteppedReadingAhead(fetch_while_it_grows, rng, page_size=5, max_in_flight_requests=4)))
+    assert len(set(ids)) == len(ids)
+    assert set(before) <= set(ids)
+    places = {log_id: place for place, log_id in enumerate(api.store.ids())}
+    assert sorted(ids, key=places.__getitem__) == ids
+
+
+@given(densities=DENSITIES, options=OPTIONS | HONOURED, seed=SEEDS, share=st.sampled_from([0.05, 0.3, 0.9]))
+def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
+    densities: list[tuple[int, int]], options: dict[str, Any], seed: int, share: float
+) -> None:
+    api = api_with(densities, **options)
+    rng = random.Random(seed)
+    fetch = fetch_of(api)
+
+    def fetch_with_faults(request: PageRequest) -> Page:
+        if request.number is None and rng.random() < share:
+            raise rng.choice([RequestError("down"), BadRequestError("refused")])
+        return fetch(request)
+
+    reading = SteppedReadingAhead(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(reading)) == api.store.ids()
+
+
+@given(
+    densities=DENSITIES,
+    options=OPTIONS | HONOURED,
+    seed=SEEDS,
+    failing=st.integers(1, 30),
+    ahead=st.booleans(),
+)
+def test_an_error_comes_after_all_that_stands_before_it(
+    densities: list[tuple[int, int]],
+    options: dict[str, Any],
+    seed: int,
+    failing: int,
+    ahead: bool,  # noqa: FBT001  # drawn
+) -> None:
+    """Some page can never be read: by its place in the list, whoever asks for it, or from the front only."""
+    api = api_with(densities, **options)
+    fetch = fetch_of(api)
+    ids = api.store.ids()
+    first = ids[min(failing, len(ids) - 1)]
+
+    def fetch_up_to(request: PageRequest) -> Page:
+        page = fetch(request)
+        if first in page.ids() and (ahead or request.number is not None):
+            raise RequestError(str(request))
+        return page
+
+    got: list[str] = []
+    reading = SteppedReadingAhead(fetch_up_to, random.Random(seed), page_size=5, max_in_flight_requests=4)
+    with reading as fetch_ahead:
+        pages = walk(fetch_ahead, SortOrder.ASCENDING)
+        if ahead:
+            with pytest.raises(RequestError, match=r"^page \d+ "):
+                got.extend(log_id for _, page in pages for log_id in page.ids())
+            assert got == ids[: len(got)]
+            assert ids.index(first) - 5 < len(got) <= ids.index(first)
+        else:
+            # A hint may lead past what the front cannot read, but never over a gap.
+            try:
+                got.extend(log_id for _, page in pages for log_id in page.ids())
+            except RequestError:
+                assert got == ids[: len(got)]
+            else:
+                assert got == ids
+
+
+# What it is for
+
+
+STEADY = [(5 * MICROSECONDS, 1)] * 600
+
+
+def test_hints_that_are_honoured_bring_chains_that_meet() -> None:
+    for kind in (CursorKind.ID, CursorKind.ID_TIME_ORDER):
+        api = api_with(STEADY, cursor_kind=kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+        fetch = Recording(fetch_of(api))
+        hints = Hints()
+        reading = SteppedReadingAhead(
+            fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints
+        )
+        assert ids_of(read(reading)) == api.store.ids()
+        assert hints.why_not is None
+        assert reading.hints_asked >= 10
+        assert reading.most_in_flight == 4
+        # Half a page for each hint, and no more.
+        assert len(fetch.requests) <= 120 + reading.hints_asked + 1
+
+
+@pytest.mark.parametrize(
+    ("unknown_cursor", "why"),
+    [
+        (UnknownCursor.REFUSE, "the API refuses them"),
+        (UnknownCursor.FIRST_PAGE, "the API answers them with a page from elsewhere"),
+        (UnknownCursor.EMPTY_PAGE, "the API answers them with an empty page"),
+    ],
+)
+def test_a_hint_that_is_not_honoured_costs_one_request_and_is_the_last(
+    unknown_cursor: UnknownCursor, why: str
+) -> None:
+    api = api_with(STEADY, unknown_cursor=unknown_cursor)
+    fetch = Recording(fetch_of(api))
+    hints = Hints()
+    reading = SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints)
+    assert ids_of(read(reading)) == api.store.ids()
+    assert hints.why_not == why
+    assert len(fetch.requests) == 121
+    # Nor in another walk of the same run.
+    fetch.requests.clear()
+    read(SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints))
+    assert len(fetch.requests) == 120
+
+
+def test_pages_from_elsewhere_cost_little() -> None:
+    api = api_with(STEADY, unknown_cursor=UnknownCursor.ELSEWHERE)
+    for seed in range(20):
+        fetch = Recording(fetch_of(api))
+        reading = SteppedReadingAhead(
+            fetch, random.Random(seed), page_size=5, max_in_flight_requests=4, max_held_bytes=50_000
+        )
+        assert ids_of(read(reading)) == api.store.ids()
+        assert len(fetch.requests) <= 120 * 1.25
+
+
+@pytest.mark.parametrize("log_ids", LogIds)
+def test_cursors_that_tell_nothing_are_not_guessed(log_ids: LogIds) -> None:
+    kinds = [CursorKind.OPAQUE] + ([CursorKind.ID] if log_ids is LogIds.V4 else [])
+    for kind in kinds:
+        api = api_with(STEADY, cursor_kind=kind, log_ids=log_ids, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+        fetch = Recording(fetch_of(api))
+        reading = SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
+        assert ids_of(read(reading)) == api.store.ids()
+        assert reading.hints_asked == 0
+        assert len(fetch.requests) == 120
+
+
+def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
+    fetch = fetch_of(api_with(STEADY, cursor_kind=CursorKind.OPAQUE))
+    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
+    plan = ReadAhead(first, 5, hints=Hints(), page_size=5, max_in_flight_requests=2)
+    for number in range(2, 22):
+        task = plan.next_task(number)
+        assert task is not None
+        assert (task.request.number, task.is_hint) == (number, False)
+        # There is nothing else to ask for before the cursor is known.
+        assert plan.next_task(number) is None
+        plan.answered(task, fetch(task.request))
+        following = plan.next_task(number)
+        assert following is not None
+        assert following.request.number == number + 1
+        assert plan.take() is not None
+        plan.failed(following, RequestError("asked for anew in the next round"))
+        following.chain.error = None
+
+
+@pytest.mark.parametrize("cursor_kind", [CursorKind.ID, CursorKind.OPAQUE])
+def test_what_is_held_is_bounded_when_nobody_takes_it(cursor_kind: CursorKind) -> None:
+    api = api_with(STEADY, cursor_kind=cursor_kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    size = max(page.size for _, page in walk(fetch_of(api), SortOrder.ASCENDING))
+    reading = SteppedReadingAhead(
+        fetch_of(api), random.Random(1), page_size=5, max_in_flight_requests=4, max_held_bytes=20 * size
+    )
+    with reading as fetch:
+        pages = walk(fetch, SortOrder.ASCENDING)
+        taken = ids_of([next(pages) for _ in range(10)])
+        while reading._step(must=False):
+            pass
+        assert 5 * size < reading.most_held <= 21 * size
+        rest = [log_id for _, page in pages for log_id in page.ids()]
+    assert taken + rest == api.store.ids()
+
+
+def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
+    """A hint found the list's end; when the walk arrives there, more stands behind it."""
+    api = api_with(STEADY[:55], unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    fetch = fetch_of(api)
+    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
+    plan = ReadAhead(
+        first, 5, hints=Hints(), page_size=5, max_in_flight_requests=3, lengths=Lengths(first=8, shortest=1)
+    )
+    front, hint = plan.next_task(2), plan.next_task(2)
+    assert front is not None
+    assert hint is not None
+    assert hint.is_hint
+    # It brings the list's last three logs, and no `after`.
+    cursor = base64.b64encode(api.store.ids()[51].encode()).decode()
+    last = fetch(PageRequest(SortOrder.ASCENDING, cursor, None))
+    assert (len(last.logs), last.after) == (3, None)
+    plan.answered(hint, last)
+    api.store.add_at([NOW - 1_000 * number for number in range(10, 0, -1)])
+    ids = [*first.ids()]
+    task: Task | None = front
+    while True:
+        assert task is not None
+        plan.answered(task, fetch(task.request))
+        while (page := plan.take()) is not None:
+            ids += page.ids()
+        if page_is_last(plan):
+            break
+        task = plan.next_task(0)
+    assert ids == api.store.ids()
+
+
+def page_is_last(plan: ReadAhead) -> bool:
+    return all(chain.is_end for chain in plan._chains)
+
+
+def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:
+    api = api_with(STEADY[:45], with_total=False, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    fetch = Recording(fetch_of(api))
+    reading = SteppedReadingAhead(
+        fetch, random.Random(1), page_size=5, max_in_flight_requests=4, lengths=Lengths(2, 2, 1, before=10)
+    )
+    assert ids_of(read(reading)) == api.store.ids()
+    assert len(fetch.requests) == 9
+
+
+def test_a_shape_that_changes_from_page_to_page_loses_nothing() -> None:
+    """Pages of other lengths than asked for, and empty ones that lead on."""
+    api = api_with(STEADY, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    for seed in range(100):
+        rng = random.Random(seed)
+        sizes: Callable[[], int] = lambda rng=rng: rng.choice([1, 2, 5, 5, 9])  # type: ignore[misc]  # noqa: E731
+
+        def fetch(request: PageRequest, rng: random.Random = rng, sizes: Callable[[], int] = sizes) -> Page:
+            if request.cursor is not None and request.cursor.endswith("+"):
+                return fetch_of(api, sizes())(PageRequest(request.order, request.cursor[:-1], 1))
+            page = fetch_of(api, sizes())(request)
+            if page.after and rng.random() < 0.1:
+                return (
+                    Page((), (request.cursor or "") + "+", page.total, page.asked_at)
+                    if request.cursor
+                    else page
+                )
+            return page
+
+        numbers: dict[str | None, int] = {}
+
+        def fetch_and_note(request: PageRequest, fetch: Fetch = fetch, numbers: Any = numbers) -> Page:
+            if request.number is not None:
+                numbers[request.cursor] = request.number
+            return fetch(request)
+
+        reading = SteppedReadingAhead(
+            fetch_and_note, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT
+        )
+        pages = read(reading)
+        assert ids_of(pages) == api.store.ids()
+        # What a message calls a page is what the walk calls it.
+        taken = {request.cursor: request.number for request, _ in pages}
+        assert all(taken[cursor] == number for cursor, number in numbers.items() if cursor in taken)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_logs_dated_before_1970_do_no_harm(seed: int) -> None:
+    year_1900 = -2_208_988_800 * MICROSECONDS
+    api = api_with(
+        STEADY[:200],
+        begins_at=year_1900,
+        cursor_kind=CursorKind.ID_TIME_ORDER,
+        log_ids=LogIds.V4,
+        unknown_cursor=UnknownCursor.RIGHT_PAGE,
+    )
+    reading = SteppedReadingAhead(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(reading)) == api.store.ids()
+
+
+def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
+    last = Log("019e6eb6-db30-7cf2-8017-06a5a2859e13", -5, "", None)
+    form = form_of(base64.b64encode(f"{last.id}#-5#ASC".encode()).decode(), last)
+    assert form is not None
+    guess = base64.b64decode(form.cursor_at(-(10**15))).decode()
+    assert guess == f"00000000-0000-7000-8000-000000000000#{-(10**15)}#ASC"
+
+
+def test_an_id_that_is_listed_twice_costs_no_log() -> None:
+    """The walk arrives at the first of the two, and a hint brought the second."""
+    for seed in range(300):
+        rng = random.Random(seed)
+        ids = [_id_at(EPOCH + 5 * MICROSECONDS * place, place) for place in range(120)]
+        twice = rng.randrange(10, 100)
+        listed = [*ids[:twice], ids[twice + rng.randint(1, 8)], *ids[twice:]]
+        size = rng.randint(1, 6)
+        fetch = _fetch_from(listed, size)
+        reading = SteppedReadingAhead(fetch, rng, page_size=size, max_in_flight_requests=4)
+        assert ids_of(read(reading)) == listed
+
+
+def _id_at(moment: int, number: int) -> str:
+    return str(UUID(int=moment // 1000 << 80 | 7 << 76 | 2 << 62 | number))
+
+
+def _fetch_from(listed: list[str], size: int) -> Fetch:
+    """Return a fetch of a list, whose cursors lead to places, and a guessed one to the first log of its moment."""
+    places = {
+        base64.b64encode((log_id if listed.count(log_id) == 1 else f"place {place}").encode()).decode(): place
+        for place, log_id in enumerate(listed)
+    }
+    cursors = {place: cursor for cursor, place in places.items()}
+
+    def fetch(request: PageRequest) -> Page:
+        if request.cursor is None:
+            start = 0
+        elif request.cursor in places:
+            start = places[request.cursor] + 1
+        else:
+            guess = base64.b64decode(request.cursor).decode()
+            start = next((place for place, log_id in enumerate(listed) if log_id >= guess), len(listed))
+        logs = [
+            Log(log_id, int(log_id[:8] + log_id[9:13], 16) * 1000, "", None)
+            for log_id in listed[start : start + size]
+        ]
+        after = None if start + size >= len(listed) else cursors[start + size - 1]
+        return Page(tuple(logs), after, len(listed), NOW, size=len(logs))
+
+    return fetch

@@ -1,0 +1,306 @@
+"""Reading ahead with real threads: over real HTTP, through real processes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.errors import RequestError
+from tap_sequence.prefetch.cursor_guess import Hints
+from tap_sequence.prefetch.plan import ReadAhead, Task
+from tap_sequence.prefetch.pool import Bell, ReadingAhead
+from tap_sequence.simulator import CursorKind, Fault, SimulatedApi, Simulator, UnknownCursor
+from tap_sequence.simulator.faults import Response
+from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.walk import walk
+from tests.api.test_client import client_for
+from tests.runtime.test_signals import run_and_stop
+from tests.support.harness import config_for, run_here, run_process
+
+Simulate = Callable[..., Simulator]
+LOGGER = logging.getLogger("tests.workers")
+
+
+@pytest.fixture
+def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count how many requests simulators answer at once; the last number is the greatest."""
+    lock, now, most = threading.Lock(), [0], [0]
+    respond = SimulatedApi.respond
+
+    def counting(self: SimulatedApi, *arguments: Any) -> Response:
+        with lock:
+            now[0] += 1
+            most.append(max(most[-1], now[0]))
+        time.sleep(0.01)
+        response = respond(self, *arguments)
+        with lock:
+            now[0] -= 1
+        return response
+
+    monkeypatch.setattr(SimulatedApi, "respond", counting)
+    return most
+
+
+@pytest.mark.parametrize("unknown_cursor", UnknownCursor)
+@pytest.mark.parametrize("cursor_kind", CursorKind)
+def test_records_are_those_of_a_sequential_run(
+    simulate: Simulate, cursor_kind: CursorKind, unknown_cursor: UnknownCursor
+) -> None:
+    simulator = simulate(700, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor)
+    config = config_for(simulator, page_size=10)
+    ahead = run_here(config)
+    assert ahead.records == run_here({**config, "max_in_flight_requests": 1}).records
+    assert ahead.ids == simulator.store.ids()
+    # The state is as good as that of a sequential run.
+    simulator.store.grow(50)
+    simulator.api.forget_requests()
+    assert sorted(run_here(config, ahead.state).ids) == sorted(simulator.store.ids()[-50:])
+    assert len(simulator.requests) <= 9
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 7])
+def test_no_more_requests_are_under_way_than_max_in_flight_requests(
+    simulate: Simulate, most_at_once: list[int], most: int
+) -> None:
+    simulator = simulate(1000, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    run = run_here(config_for(simulator, page_size=5, max_in_flight_requests=most))
+    assert run.ids == simulator.store.ids()
+    assert most_at_once[-1] == most
+
+
+def test_requests_beside_those_of_the_walk_count_too(simulate: Simulate, most_at_once: list[int]) -> None:
+    simulator = simulate(300)
+    client = client_for(simulator, max_in_flight_requests=2)
+    threads = [
+        threading.Thread(target=client.fetch, args=[PageRequest(SortOrder.DESCENDING, None, 1)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(simulator.requests) == 8
+    assert most_at_once[-1] == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "3-4=429:1",
+        "20-23=429:1",
+        "30-31=500",
+        "25=reset",
+        "40=half-json",
+        "15=html",
+        "45-46=cut",
+        "20-24=503",
+    ],
+)
+def test_what_passes_in_any_chain_costs_no_log(simulate: Simulate, fault: str) -> None:
+    simulator = simulate(700, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse(fault)])
+    run = run_here(config_for(simulator, page_size=10))
+    assert run.ids == simulator.store.ids()
+
+
+def test_all_requests_wait_as_long_as_one_was_told_to(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = simulate(
+        700, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse("30=429:1")], latency=(0.01, 0.01)
+    )
+    times: list[tuple[float, int]] = []
+    respond = SimulatedApi.respond
+
+    def timed(self: SimulatedApi, *arguments: Any) -> Response:
+        response = respond(self, *arguments)
+        times.append((time.monotonic(), response.status))
+        return response
+
+    monkeypatch.setattr(SimulatedApi, "respond", timed)
+    assert run_here(config_for(simulator, page_size=10)).ids == simulator.store.ids()
+    refused_at = next(moment for moment, status in times if status == 429)
+    # What was under way already may still arrive; then nothing for the rest of the second.
+    assert not [moment for moment, _ in times if refused_at + 0.3 < moment < refused_at + 0.95]
+
+
+@pytest.mark.sample(2)
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+@pytest.mark.parametrize("after_lines", [30, 900])
+def test_a_stop_while_pages_wait_for_their_turn_loses_nothing(
+    simulate: Simulate, tmp_path: Path, signum: signal.Signals, status: int, after_lines: int
+) -> None:
+    simulator = simulate(1500, unknown_cursor=UnknownCursor.RIGHT_PAGE, latency=(0.005, 0.02))
+    config = config_for(simulator, page_size=10)
+    first = run_and_stop(tmp_path, config, signum, after_lines=after_lines)
+    assert first.status == status
+    states = first.of_type("STATE")
+    second = run_process(tmp_path, config, state=states[-1]["value"] if states else None)
+    assert second.status == 0
+    assert set(first.ids + second.ids) == set(simulator.store.ids())
+    if signum is not signal.SIGKILL:
+        assert not set(first.ids) & set(second.ids)
+
+
+def test_the_log_says_once_why_cursors_are_not_guessed(
+    simulate: Simulate, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulator = simulate(500, unknown_cursor=UnknownCursor.REFUSE)
+    caplog.set_level(logging.INFO)
+    run_here(config_for(simulator, page_size=10))
+    told = [record.getMessage() for record in caplog.records if "guessed" in record.getMessage()]
+    assert told == [
+        (
+            "Reading one page after another, which is as right and only slower: cursors are not guessed ahead any "
+            "more, as the API refuses them."
+        )
+    ]
+
+
+# Without HTTP
+
+
+def _pages(number: int) -> Callable[[PageRequest], Page]:
+    def fetch(request: PageRequest) -> Page:
+        place = int(request.cursor or 0)
+        after = str(place + 1) if place + 1 < number else None
+        return Page((Log(str(place), place, "", None),), after, None, 0)
+
+    return fetch
+
+
+def _reading(fetch: Callable[[PageRequest], Page], plan: Any = None) -> ReadingAhead:
+    def wait(bell: Bell) -> None:
+        bell.get(timeout=30)
+
+    def new_plan(page: Page, returned: int | None) -> ReadAhead:
+        return ReadAhead(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+
+    return ReadingAhead(
+        fetch=fetch, fetch_now=fetch, wait=wait, plan=plan or new_plan, threads=3, logger=LOGGER
+    )
+
+
+def test_threads_end_with_the_walk_or_when_it_is_left() -> None:
+    before = set(threading.enumerate())
+    with _reading(_pages(50)) as fetch:
+        assert len(list(walk(fetch, SortOrder.ASCENDING))) == 50
+    with _reading(_pages(50)) as fetch:
+        pages = walk(fetch, SortOrder.ASCENDING)
+        for _ in range(5):
+            next(pages)
+        started = set(threading.enumerate()) - before
+        assert len(started) >= 3
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_no_thread_is_started_for_a_list_of_one_page() -> None:
+    before = threading.active_count()
+    with _reading(_pages(1)) as fetch:
+        assert len(list(walk(fetch, SortOrder.ASCENDING))) == 1
+        assert threading.active_count() == before
+
+
+def test_an_error_reaches_the_walk() -> None:
+    def fetch(request: PageRequest) -> Page:
+        if request.cursor == "7":
+            raise RequestError(str(request))
+        return _pages(50)(request)
+
+    with _reading(fetch) as fetch_ahead:
+        pages = walk(fetch_ahead, SortOrder.ASCENDING)
+        assert [next(pages)[1].logs[0].id for _ in range(7)] == [str(place) for place in range(7)]
+        with pytest.raises(RequestError, match=r"page 8 \(ASC after cursor 7\)"):
+            next(pages)
+
+
+def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> None:
+    class Broken(ReadAhead):
+        def answered(self, *_: Any) -> None:
+            raise ZeroDivisionError
+
+    def plan(page: Page, returned: int | None) -> ReadAhead:
+        return Broken(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+
+    with _reading(_pages(50), plan) as fetch, pytest.raises(ZeroDivisionError):
+        list(walk(fetch, SortOrder.ASCENDING))
+
+
+def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() -> None:
+    waits: list[None] = []
+
+    def wait(bell: Bell) -> None:
+        waits.append(bell.get(timeout=30))
+
+    def plan(page: Page, returned: int | None) -> ReadAhead:
+        return ReadAhead(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+
+    fetch = _pages(2000)
+    with ReadingAhead(
+        fetch=fetch, fetch_now=fetch, wait=wait, plan=plan, threads=3, logger=LOGGER
+    ) as fetch_ahead:
+        pages = walk(fetch_ahead, SortOrder.ASCENDING)
+        next(pages)
+        next(pages)
+        time.sleep(0.5)
+        before = len(waits)
+        assert len(list(pages)) == 1998
+        assert len(waits) - before < 1000
+
+
+def test_a_thread_that_waits_holds_on_to_no_page() -> None:
+    """Sixteen of them would hold sixteen pages, each as large as one may be."""
+
+    class Record:
+        pass
+
+    class OneTaskForEachThread(ReadAhead):
+        def next_task(self, number: int) -> Task | None:
+            return (
+                Task(PageRequest(SortOrder.ASCENDING, None, number), self._front) if len(asked) < 8 else None
+            )
+
+        def answered(self, task: Task, page: Page) -> None:
+            pass
+
+    records: list[weakref.ref[Record]] = []
+    asked: list[PageRequest] = []
+    all_ask = threading.Barrier(8)
+
+    def fetch(request: PageRequest) -> Page:
+        asked.append(request)
+        all_ask.wait(10)
+        record = Record()
+        records.append(weakref.ref(record))
+        return Page((Log("id", 0, "", record),), None, None, 0)
+
+    reading = ReadingAhead(
+        fetch=fetch,
+        fetch_now=fetch,
+        wait=lambda bell: bell.get(timeout=10),
+        plan=lambda page, returned: ReadAhead(
+            page, returned, hints=Hints(), page_size=2, max_in_flight_requests=8
+        ),
+        threads=8,
+        logger=LOGGER,
+    )
+    first = Page((Log("first", 0, "", None),), "cursor", None, 0)
+    with reading:
+        reading._start_threads(
+            OneTaskForEachThread(first, None, hints=Hints(), page_size=1, max_in_flight_requests=8)
+        )
+        deadline = time.monotonic() + 5
+        while len(records) < 8 or any(record() is not None for record in records):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

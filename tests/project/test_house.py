@@ -1,0 +1,163 @@
+"""What GitHub and pre-commit read says the same as pyproject.toml, and is of a shape that they take."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.harness import ROOT
+
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ISSUE_FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*_*.yml"))
+PUBLISHED = [
+    ROOT / "SECURITY.md",
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / ".github").rglob("*.*"),
+]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    return _read(ROOT / ".github" / "workflows" / "ci.yml")
+
+
+@pytest.fixture(scope="module")
+def gate(workflow: dict[str, Any]) -> dict[str, Any]:
+    (job,) = workflow["jobs"].values()
+    assert isinstance(job, dict)
+    return job
+
+
+def _classified() -> list[str]:
+    pattern = re.compile(r"Programming Language :: Python :: (3\.\d+)")
+    return [found[1] for line in PROJECT["project"]["classifiers"] if (found := pattern.fullmatch(line))]
+
+
+def test_every_python_that_is_promised_is_tested() -> None:
+    first, last = _classified()[0], _classified()[-1]
+    minors = range(int(first.removeprefix("3.")), int(last.removeprefix("3.")) + 1)
+    assert _classified() == [f"3.{minor}" for minor in minors]
+    assert PROJECT["project"]["requires-python"] == f">={first},<3.{minors.stop}"
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"${{CI_PYTHONS:-{' '.join(_classified())}}}" in gate
+
+
+def test_each_job_of_the_workflow_runs_the_gate_on_its_own_python(gate: dict[str, Any]) -> None:
+    assert gate["strategy"]["matrix"] == {"python": _classified()}
+    assert not gate["strategy"]["fail-fast"]
+    python = "${{ matrix.python }}"
+    (setup,) = [step for step in gate["steps"] if step.get("uses", "").startswith("actions/setup-python@")]
+    assert setup["with"] == {"python-version": python}
+    (command,) = [step for step in gate["steps"] if "run" in step]
+    assert command == {"run": "bash .ci/run", "env": {"CI_PYTHONS": python}}
+
+
+def test_the_workflow_may_only_read_and_knows_no_secret(
+    workflow: dict[str, Any], gate: dict[str, Any]
+) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "permissions" not in gate
+    assert "secrets." not in str(workflow)
+    # YAML 1.1 takes the word `on` for true.
+    assert dict[Any, Any](workflow)[True] == {"push": {"branches": ["main"]}, "pull_request": None}
+
+
+def test_each_action_is_pinned_to_a_commit_and_says_which_version_that_is() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses)
+
+
+def test_a_newer_commit_ends_the_run_of_an_older_one(workflow: dict[str, Any], gate: dict[str, Any]) -> None:
+    assert workflow["concurrency"]["cancel-in-progress"] is True
+    assert "github.ref" in workflow["concurrency"]["group"]
+    assert 0 < gate["timeout-minutes"] <= 90
+
+
+@pytest.mark.parametrize("path", ISSUE_FORMS, ids=lambda path: path.stem)
+def test_an_issue_form_is_one_that_github_shows(path: Path) -> None:
+    form = _read(path)
+    assert set(form) <= {"name", "description", "title", "labels", "assignees", "body", "projects", "type"}
+    assert form["name"]
+    assert form["description"]
+    fields = [element for element in form["body"] if element["type"] != "markdown"]
+    assert fields
+    ids = [field["id"] for field in fields]
+    assert len(set(ids)) == len(ids)
+    for element in form["body"]:
+        assert set(element) <= {"type", "id", "attributes", "validations"}
+        attributes = element["attributes"]
+        match element["type"]:
+            case "markdown":
+                assert attributes["value"]
+                continue
+            case "dropdown":
+                assert set(attributes) <= {"label", "description", "multiple", "options", "default"}
+                assert len(set(attributes["options"])) == len(attributes["options"]) > 1
+            case "input" | "textarea" as kind:
+                known = {"label", "description", "placeholder", "value"}
+                assert set(attributes) <= known | ({"render"} if kind == "textarea" else set())
+            case other:
+                pytest.fail(f"unknown type {other}")
+        assert re.fullmatch(r"[A-Za-z0-9_-]+", element["id"])
+        assert attributes["label"]
+        assert set(element.get("validations", {})) <= {"required"}
+
+
+def test_a_bug_report_asks_for_what_an_answer_needs() -> None:
+    form = _read(ROOT / ".github" / "ISSUE_TEMPLATE" / "bug_report.yml")
+    assert {"version", "about", "line", "runner", "state"} <= {field.get("id") for field in form["body"]}
+    assert "tap-sequence --about" in str(form)
+    assert "SECURITY.md" in str(form)
+
+
+def test_the_hooks_before_a_commit_run_what_is_installed_and_nothing_else() -> None:
+    (repository,) = _read(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    hooks = {hook["id"]: hook for hook in repository["hooks"]}
+    assert len(hooks) == len(repository["hooks"])
+    for hook in hooks.values():
+        assert hook["language"] == "system"
+        uv, run, program, *_ = hook["entry"].split()
+        assert (uv, run) == ("uv", "run")
+        assert shutil.which(program, path=str(Path(sys.executable).parent)), program
+    assert {"ruff-format", "ruff-check", "mypy"} <= set(hooks)
+
+
+def test_each_picture_is_shown_with_words_for_who_cannot_see_it_and_loads_nothing() -> None:
+    shown: set[str] = set()
+    for page in PUBLISHED:
+        for image in re.findall(r"<img [^>]*>", page.read_text(encoding="utf-8")):
+            attributes = dict(re.findall(r'(\w+)="([^"]*)"', image))
+            assert len(attributes["alt"]) > len("a picture of something")
+            shown.add(Path(attributes["src"]).name)
+    pictures = sorted((ROOT / "docs" / "pictures").iterdir())
+    assert {picture.name for picture in pictures} == shown
+    for picture in pictures:
+        svg = picture.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "//" not in svg
+        assert "@import" not in svg
+        assert "<script" not in svg
+
+
+def test_the_gate_is_a_script_that_bash_can_read() -> None:
+    subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=True)
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("ruff format --check", "ruff check", "mypy", "pytest -m long", "shellcheck .ci/run"):
+        assert f"uv run {command}" in script

@@ -1,0 +1,125 @@
+"""What a run takes of the machine's memory at most, whatever the API answers: SECURITY.md names the figure."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tap_sequence.api.transport import MAX_AHEAD_BYTES, MAX_BODY_BYTES
+from tap_sequence.simulator import Simulator
+from tap_sequence.simulator.api import UnknownCursor
+from tap_sequence.simulator.faults import Response
+from tests.support.harness import ROOT, TAP, command_arguments, config_for, environment
+
+Simulate = Callable[..., Simulator]
+Change = Callable[[list[dict[str, Any]], int], None]
+
+PROMISED_MIB = int(
+    re.findall(r"at most (\d+) MiB of memory", " ".join((ROOT / "SECURITY.md").read_text().split()))[0]
+)
+
+PAGES_BEFORE = 3
+"""Pages as they should be, so that the tap reads ahead by then."""
+
+FILLED = 0.98
+"""How much of the largest page that is taken a bomb uses."""
+
+
+def _nested(element: str) -> Change:
+    def change(logs: list[dict[str, Any]], size: int) -> None:
+        elements = ",".join([element] * (size // (len(element) + 1)))
+        logs[0]["activityLogItems"][0]["metadata"] = [msgspec.Raw(f"[{elements}]".encode())]
+
+    return change
+
+
+def _texts(text: str) -> Change:
+    def change(logs: list[dict[str, Any]], size: int) -> None:
+        for log in logs:
+            # One character outside the first plane makes Python take four bytes for each of the text.
+            log["activityLogItems"][0]["summary"] = "\N{GRINNING FACE}" + text * (
+                size // len(logs) // len(text)
+            )
+
+    return change
+
+
+def _items(logs: list[dict[str, Any]], size: int) -> None:
+    item = logs[0]["activityLogItems"][0]
+    part = {"id": "", "entityType": ""}
+    item |= {"name": "", "summary": "", "verb": "", "metadata": []}
+    item |= {"activityLogActor": part, "activityLogObject": part, "activityLogTarget": part}
+    logs[0]["activityLogItems"] = [item] * (size // len(msgspec.json.encode(item)))
+
+
+BOMBS: Mapping[str, Change] = {
+    "empty lists": _nested("[]"),
+    "empty objects": _nested("{}"),
+    "numbers": _nested("0.5"),
+    "long texts with one emoji": _texts("x"),
+    "small items": _items,
+}
+
+
+def arm(simulator: Simulator, change: Change, size: int) -> None:
+    """Let every page from the fourth request on have so many bytes, and few on its way."""
+    respond = simulator.api.respond
+    answered = 0
+
+    def bomb(path: str, query: dict[str, str], headers: dict[str, str]) -> Response:
+        nonlocal answered
+        answered += 1
+        response = respond(path, query, headers)
+        if answered <= PAGES_BEFORE or response.status != HTTPStatus.OK:
+            return response
+        page = msgspec.json.decode(response.body)
+        if page["items"]:
+            change(page["items"], int(FILLED * size) - len(response.body))
+        body = gzip.compress(msgspec.json.encode(page), 1)
+        return replace(response, body=body, headers={**response.headers, "Content-Encoding": "gzip"})
+
+    vars(simulator.api)["respond"] = bomb
+
+
+def peak_mib(folder: Path, config: Mapping[str, Any]) -> tuple[int, float]:
+    """Run the tap to its end; return its exit status and the most memory that it had at a time."""
+    with (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*TAP, *command_arguments(folder, config)],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=environment(),
+        )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    # Linux counts in KiB.
+    return process.returncode, usage.ru_maxrss / 1024
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("max_in_flight_requests", [1, 4, 16])
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES, MAX_AHEAD_BYTES // 4])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_no_page_takes_more_memory_than_promised(
+    simulate: Simulate, tmp_path: Path, bomb: str, size: int, max_in_flight_requests: int
+) -> None:
+    # Guessed cursors are honoured, so that as many requests as may be are under way.
+    simulator = simulate(3000, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    arm(simulator, BOMBS[bomb], size)
+    config = config_for(simulator, max_in_flight_requests=max_in_flight_requests)
+    status, peak = peak_mib(tmp_path, config)
+    assert peak < PROMISED_MIB, (tmp_path / "stderr").read_text()[-2000:]
+    # A page of too many values ends the run, and the line says what to change.
+    problem = (tmp_path / "stderr").read_text()
+    assert status == 0 or ("JSON values" in problem and "page_size" in problem)

@@ -1,0 +1,329 @@
+"""How far a run is: a bar on a terminal, a line every 30 seconds elsewhere, and one line that says what it was."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.runtime.progress import Bar, Display, Lines, Progress, Tally, display_for, duration
+from tap_sequence.simulator import Simulator
+from tap_sequence.simulator.faults import Fault
+from tests.support.harness import (
+    STREAMS,
+    TAP,
+    Run,
+    command_arguments,
+    config_for,
+    discover,
+    environment,
+    parse_lines,
+    run_process,
+    select,
+)
+from tests.support.terminal import Frame, watch
+
+Simulate = Callable[..., Simulator]
+
+BAR = re.compile(r"^ *(\d+) % \|.*\| ([\d,]+) of ([\d,]+) logs, [\d,]+ logs/s(?:, (.+) left)?$")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shown(Display):
+    every_seconds = 30.0
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def show(self, tally: Tally) -> None:
+        self.texts.append(tally.describe(with_share=True))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+# What is said
+
+
+@pytest.mark.parametrize(
+    ("tally", "text"),
+    [
+        (Tally(read=250_000, total=1_000_000, seconds=100.0), "250,000 of 1,000,000 logs (25.0 %), 2,500 logs/s, 5 min 0 s left"),
+        (Tally(read=1000, total=1000, seconds=10.0), "1,000 of 1,000 logs (100.0 %), 100 logs/s, 0 s left"),
+        # More than there were when the API counted.
+        (Tally(read=1100, total=1000, seconds=10.0), "1,100 of 1,000 logs (100.0 %), 110 logs/s, 0 s left"),
+        (Tally(read=0, total=1000, seconds=10.0), "0 of 1,000 logs (0.0 %), 0 logs/s"),
+        (Tally(read=0, total=0, seconds=1.0), "0 of 0 logs, 0 logs/s"),
+        # Too early to tell.
+        (Tally(read=500, total=1000, seconds=2.9), "500 of 1,000 logs (50.0 %), 172 logs/s"),
+        (Tally(read=1500, seconds=90.0), "1,500 logs in 1 min 30 s, 17 logs/s"),
+        (Tally(), "0 logs in 0 s, 0 logs/s"),
+    ],
+)  # fmt: skip
+def test_a_tally_says_logs_share_rate_and_time_left(tally: Tally, text: str) -> None:
+    assert tally.describe(with_share=True) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
+)
+def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_summary_counts_what_was_emitted_and_what_was_known() -> None:
+    tally = Tally(read=1234, emitted=1000, seen=234, seconds=4.0)
+    assert tally.summary() == "1,000 logs emitted, 234 skipped as already seen, in 4.0 s (250 logs/s)"
+    assert Tally(emitted=1, seconds=1.0).summary().startswith("1 log emitted, ")
+
+
+# When it is said
+
+
+def test_it_is_shown_every_30_seconds_whether_pages_come_or_not() -> None:
+    clock, shown = Clock(), Shown()
+    with Progress(shown, clock) as progress:
+        for _ in range(60):
+            clock.now += 1
+            progress.page_done(read=100, emitted=90, seen=10, total=100_000)
+        assert [text.split()[0] for text in shown.texts] == ["3,000", "6,000"]
+        clock.now += 29
+        assert progress.seconds_to_tick() == 1
+        clock.now += 1
+        progress.tick()
+        assert progress.seconds_to_tick() == 30
+        clock.now += 4
+    assert len(shown.texts) == 3
+    assert progress.tally == Tally(read=6000, emitted=5400, seen=600, total=100_000, seconds=94.0)
+
+
+@pytest.mark.parametrize("total", [-1, 10**400])
+def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
+    clock, shown = Clock(), Shown()
+    with Progress(shown, clock) as progress:
+        clock.now += 30
+        progress.page_done(read=100, emitted=100, seen=0, total=total)
+    assert shown.texts == ["100 logs in 30 s, 3 logs/s"]
+
+
+def test_lines_are_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        Lines(logging.getLogger("test")).show(Tally(read=5, total=10, seconds=5.0))
+    assert caplog.messages == ["Progress: 5 of 10 logs (50.0 %), 1 logs/s, 5 s left."]
+
+
+def test_a_bar_is_for_a_terminal_that_nothing_else_is_written_to() -> None:
+    logger = logging.getLogger("test")
+    file = io.StringIO()
+    assert isinstance(display_for(logger, Terminal(), file), Bar)
+    assert isinstance(display_for(logger, Terminal(), None), Bar)
+    for stderr, stdout in ((file, file), (file, Terminal()), (Terminal(), Terminal()), (None, file)):
+        assert isinstance(display_for(logger, stderr, stdout), Lines)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (80, 0), (0, 24)])
+def test_a_terminal_without_a_size_gets_lines(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size(size))
+    assert isinstance(display_for(logging.getLogger("test"), terminal, None), Lines)
+
+
+# The bar
+
+
+def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    for columns, has_bar in ((69, False), (70, True)):
+        monkeypatch.setattr(
+            "os.get_terminal_size", lambda _, columns=columns: os.terminal_size((columns, 24))
+        )
+        terminal.truncate(0)
+        bar = Bar(terminal)
+        with bar:
+            bar.show(Tally(read=5, total=10, seconds=5.0))
+        assert ("|" in terminal.getvalue()) == has_bar
+        assert ("5 of 10 logs (50.0 %), 1 logs/s" in terminal.getvalue()) == (not has_bar)
+
+
+def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger = logging.getLogger("test.bar")
+    handler = logging.StreamHandler(terminal)
+    handler.setFormatter(logging.Formatter("<%(message)s>"))
+    monkeypatch.setattr(logger, "handlers", [handler])
+    bar = Bar(terminal)
+    with bar:
+        bar.show(Tally(read=5, total=10, seconds=1.0))
+        logger.warning("look")
+        bar.show(Tally(read=6, total=10, seconds=1.0))
+    assert logger.handlers == [handler]
+    lines = re.split("[\r\n]", terminal.getvalue())
+    assert "<look>" in lines
+    assert [line for line in lines if BAR.match(line.rstrip())]
+
+
+def test_above_the_bar_each_handler_lets_through_what_it_ever_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logger = logging.getLogger("test.bar")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    handlers = []
+    for name, level in (("error", logging.ERROR), ("info", logging.INFO), ("warning", logging.WARNING)):
+        handler = logging.StreamHandler(terminal)
+        handler.setLevel(level)
+        handler.setFormatter(logging.Formatter(f"<{name}: %(message)s>"))
+        handlers.append(handler)
+    monkeypatch.setattr(logger, "handlers", handlers)
+    with Bar(terminal):
+        logger.info("look")
+        logger.warning("see")
+    assert [handler.stream for handler in handlers] == [terminal] * 3
+    lines = re.split("[\r\n]", terminal.getvalue())
+    assert [line for line in lines if line.startswith("<")] == [
+        "<info: look>",
+        "<info: see>",
+        "<warning: see>",
+    ]
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_run() -> None:
+    class Gone(Terminal):
+        is_gone = False
+
+        def write(self, text: str) -> int:
+            if self.is_gone:
+                raise OSError(5, "Input/output error")
+            return super().write(text)
+
+    terminal = Gone()
+    bar = Bar(terminal)
+    with bar:
+        bar.show(Tally(read=5, total=10, seconds=1.0))
+        terminal.is_gone = True
+        for read in (6, 7):
+            bar.show(Tally(read=read, total=10, seconds=1.0))
+
+
+# Runs
+
+
+def summary_of(stderr: str) -> str:
+    (line,) = [line.split(" | ")[-1] for line in stderr.splitlines() if "Summary: " in line]
+    return line
+
+
+def test_a_run_ends_with_one_line_that_says_what_it_was(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(450)
+    config = config_for(simulator)
+    first = run_process(tmp_path, config)
+    assert re.fullmatch(
+        r"Summary: 450 logs emitted, 0 skipped as already seen, in [\d.]+ s \([\d,]+ logs/s\), "
+        r"(\d+) requests, 0 retries, 0 refusals \(429\)\.",
+        summary_of(first.stderr),
+    )
+    assert f", {len(simulator.requests)} requests," in summary_of(first.stderr)
+    simulator.store.grow(20)
+    second = summary_of(run_process(tmp_path, config, state=first.state).stderr)
+    emitted, skipped = re.findall(r"(\d+) (?:logs emitted|skipped)", second)
+    assert (emitted, int(skipped) > 0) == ("20", True)
+
+
+def test_retries_and_refusals_are_counted_and_items_named(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(300, faults=[Fault.parse("1=429"), Fault.parse("3=500")])
+    config = config_for(simulator, max_in_flight_requests=1)
+    catalog = select(discover(config), streams=STREAMS)
+    run = run_process(tmp_path, config, catalog=catalog)
+    items = sum(len(log["activityLogItems"]) for log in simulator.store.logs())
+    assert summary_of(run.stderr).endswith(
+        f", 300 records of activity_logs, {items} records of activity_log_items, "
+        f"{len(simulator.requests)} requests, 2 retries, 1 refusal (429)."
+    )
+
+
+def test_a_run_that_fails_says_what_it_did_before_the_line_with_the_error(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(500, faults=[Fault.parse("3-=401")])
+    run = run_process(tmp_path, config_for(simulator, max_in_flight_requests=1))
+    assert run.status == 1
+    assert summary_of(run.stderr).startswith("Summary: 200 logs emitted")
+    assert "ERROR" in run.stderr.splitlines()[-1]
+
+
+def bars(frames: list[Frame]) -> Iterator[tuple[float, int, int, str | None]]:
+    """Yield seconds, logs read, logs in all and the time left, of each frame with a bar on it."""
+    for frame in frames:
+        for line in frame.lines:
+            match = BAR.match(line)
+            if match:
+                read, total = (int(text.replace(",", "")) for text in match.group(2, 3))
+                yield frame.seconds, read, total, match[4]
+
+
+def seconds_of(text: str) -> int:
+    units = {"h": 3600, "min": 60, "s": 1}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+) (\w+)", text))
+
+
+def run_on_terminal(simulator: Simulator, folder: Path, **settings: Any) -> list[Frame]:
+    arguments = command_arguments(folder, config_for(simulator, **settings))
+    return list(watch([*TAP, *arguments], stdout=folder / "out.jsonl", env=environment()))
+
+
+def test_on_a_terminal_a_bar_moves_and_standard_output_has_nothing_of_it(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(3000, latency=(0.08, 0.08))
+    frames = run_on_terminal(simulator, tmp_path, max_in_flight_requests=1)
+    seen = [read for _, read, _, _ in bars(frames)]
+    assert len(set(seen)) >= 3
+    assert seen == sorted(seen)
+    messages = parse_lines((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    assert Run(0, messages).records == simulator.store.logs()
+    # At the end it makes room for the summary.
+    assert not list(bars(frames[-1:]))
+    assert "Summary: 3,000 logs emitted" in "\n".join(frames[-1].lines)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_of_a_million_logs_the_time_left_is_right_within_a_fifth_from_a_tenth_on(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(1_000_000)
+    # At a pace that this machine keeps whatever else it does, as a run over a network is: 7,500 logs a second.
+    frames = run_on_terminal(simulator, tmp_path, requests_per_minute=4500)
+    seen = list(bars(frames))
+    # The last page comes just before the end.
+    end = next(seconds for seconds, read, total, _ in reversed(seen) if read > 0.99 * total)
+    told = [
+        (read / total, seconds_of(left), end - seconds)
+        for seconds, read, total, left in seen
+        if left is not None and 0.1 * total <= read < 0.95 * total
+    ]
+    assert len(told) > 20
+    wrong = [each for each in told if abs(each[1] - each[2]) > 0.2 * each[2] + 1]
+    assert wrong == []
+    assert len({read for _, read, _, _ in seen}) > 20
+    with (tmp_path / "out.jsonl").open("rb") as output:
+        assert sum(line.startswith(b'{"type":"RECORD"') for line in output) == 1_000_000

@@ -1,0 +1,370 @@
+"""The command line: what it prints, how it fails, and with which status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.api.schemas import SCHEMAS
+from tap_sequence.settings import CONFIG_JSONSCHEMA
+from tap_sequence.simulator import Simulator
+from tap_sequence.singer.tap import SequenceTap
+from tests.support.harness import TAP, command_arguments, config_for, environment, run_process
+
+Simulate = Callable[..., Simulator]
+
+SECRET = "s3cr3t-Value"
+CREDENTIALS = {"client_id": "an-id", "client_secret": SECRET}
+
+BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "client_id", "missing"),
+    ({"client_id": "an-id"}, "client_secret", "missing"),
+    ({"client_id": "an-id", "client_secret": ""}, "client_secret", "not empty"),
+    ({"client_id": "an-id", "client_secret": 12345}, "client_secret", "a text"),
+    ({"client_id": "an-id", "client_secret": SECRET + "\n"}, "client_secret", "white space"),
+    ({"client_id": "an:id", "client_secret": SECRET}, "client_id", "colon"),
+    ({**CREDENTIALS, "environment": "staging"}, "environment", "production, sandbox, demo"),
+    ({**CREDENTIALS, "page_size": 0}, "page_size", "1 to 100"),
+    ({**CREDENTIALS, "page_size": 101}, "page_size", "1 to 100"),
+    ({**CREDENTIALS, "page_size": "many"}, "page_size", "1 to 100"),
+    ({**CREDENTIALS, "page_size": True}, "page_size", "1 to 100"),
+    ({**CREDENTIALS, "start_date": "yesterday"}, "start_date", "ISO 8601"),
+    ({**CREDENTIALS, "start_date": 20260101}, "start_date", "a text"),
+    ({**CREDENTIALS, "lookback_seconds": -1}, "lookback_seconds", "0 to 86400"),
+    ({**CREDENTIALS, "requests_per_minute": 0}, "requests_per_minute", "1 to 60000"),
+    ({**CREDENTIALS, "request_timeout_seconds": 0}, "request_timeout_seconds", "above 0"),
+    ({**CREDENTIALS, "retry_budget_seconds": "nan"}, "retry_budget_seconds", "0 to 86400"),
+    ({**CREDENTIALS, "retry_budget_seconds": -1}, "retry_budget_seconds", "0 to 86400"),
+    ({**CREDENTIALS, "api_url": "http://eu.sequencehq.com/api"}, "api_url", "https"),
+    ({**CREDENTIALS, "api_url": "http://127.0.0.1.example.com/api"}, "api_url", "https"),
+    ({**CREDENTIALS, "api_url": "eu.sequencehq.com"}, "api_url", "https://"),
+    ({**CREDENTIALS, "api_url": "https://me:pw@eu.sequencehq.com"}, "api_url", "credentials"),
+    ({**CREDENTIALS, "api_url": "http://[::1"}, "api_url", "not a URL"),
+    ({**CREDENTIALS, "api_url": "https://127.0.0.1:99999"}, "api_url", "not a URL"),
+    ({**CREDENTIALS, "api_url": "https://a..b"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": "https://ex ample.com"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": "https://\N{SNOWMAN}.invalid"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "api_url": f"https://{'a' * 64}.com"}, "api_url", "cannot be"),
+    ({**CREDENTIALS, "page_size": float("nan")}, "page_size", "NaN"),
+    ({**CREDENTIALS, "flattening_max_depth": float("inf")}, "flattening_max_depth", "Infinity"),
+    ({**CREDENTIALS, "user_agent": "me\r\nX-Header: yes"}, "user_agent", "ASCII"),
+    ({**CREDENTIALS, "api_version": ""}, "api_version", "ASCII"),
+    ({**CREDENTIALS, "actor_email": "Hash"}, "actor_email", "keep, hash, drop"),
+    ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": ""}, "actor_email_salt", "not empty"),
+    ({**CREDENTIALS, "actor_email_salt": 12345}, "actor_email_salt", "a text"),
+    ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": SECRET + "\n"}, "actor_email_salt", "white"),
+    (
+        {**CREDENTIALS, "actor_email": "hash", "actor_email_salt": SECRET + "\ud800"},
+        "actor_email_salt",
+        "half",
+    ),
+    ({**CREDENTIALS, "page_sise": 50}, "page_sise", "did you mean page_size"),
+    ({**CREDENTIALS, "batch_config": {}}, "batch_config", "not a setting"),
+]
+
+
+def _assert_one_line(stderr: str, *words: str) -> None:
+    errors = [line for line in stderr.splitlines() if "ERROR" in line]
+    assert len(errors) == 1, stderr
+    assert all(word in errors[0] for word in words), errors
+    assert "Traceback" not in stderr
+    assert SECRET not in stderr
+
+
+@pytest.mark.parametrize(("config", "key", "takes"), BAD_SETTINGS)
+def test_a_bad_setting_ends_before_the_first_request_naming_the_key_and_what_it_takes(
+    config: dict[str, Any], key: str, takes: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = _run_cli(tmp_path, config)
+    assert run.value.code == 1
+    _assert_one_line(capfd.readouterr().err, key, takes)
+
+
+def _run_cli(folder: Path, config: dict[str, Any], *arguments: str) -> pytest.ExceptionInfo[SystemExit]:
+    """Run the command line in this process: one start for each bad setting would take a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.excepthook", sys.excepthook)
+        # The command line adds a handler for this test's standard error, and has to take it along.
+        patch.setattr(logging.getLogger(), "handlers", [])
+        command = SequenceTap.cli
+        with pytest.raises(SystemExit) as exit_info:
+            command.main([*command_arguments(folder, config), *arguments], prog_name="tap-sequence")
+    return exit_info
+
+
+def test_bad_settings_end_a_process_with_status_1_and_all_are_named_in_one_line(tmp_path: Path) -> None:
+    run = run_process(tmp_path, {**CREDENTIALS, "page_size": 0, "start_date": "soon"})
+    assert (run.status, run.messages) == (1, [])
+    _assert_one_line(run.stderr, "page_size", "start_date")
+
+
+def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None:
+    for name, value in (
+        ("PAGE_SIZE", "many"),
+        ("RETRY_BUDGET_SECONDS", "long"),
+        ("FLATTENING_MAX_DEPTH", "abc"),
+        ("STREAM_MAPS", "{a"),
+    ):
+        variables = {"TAP_SEQUENCE_CLIENT_ID": "an-id", "TAP_SEQUENCE_CLIENT_SECRET": SECRET}
+        done = subprocess.run(
+            [*TAP, "--config=ENV"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(**variables, **{f"TAP_SEQUENCE_{name}": value}),
+            check=False,
+        )
+        assert done.returncode == 1
+        _assert_one_line(done.stderr, name.lower())
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("no json", "not JSON"),
+        ("", "is empty"),
+        ('{"type": "STATE", "value": {}}', "not a Singer state"),
+        ('{"bookmarks": {"activity_logs": {"replication_key_valu": "2026-01-01"}}}', "replication_key_valu"),
+        ("[1]", "JSON object"),
+        ('{"bookmarks": []}', "not a Singer state"),
+        ('{"bookmarks": {"activity_logs": 7}}', "not a Singer state"),
+        ('{"bookmarks": {"activity_logs": {"progress_markers": "x"}}}', "progress_markers is not an object"),
+        ('{"bookmarks": {"other": {"partitions": [7]}}}', "other cannot be understood: partitions"),
+        ('{"bookmarks": {"activity_logs": {"cursor": 7}}}', "cursor is not text"),
+        (
+            '{"bookmarks": {"activity_logs": {"replication_key_value": "soon"}}}',
+            "replication_key_value is not a time",
+        ),
+    ],
+)
+def test_a_state_that_cannot_be_understood_is_an_error_and_nothing_is_emitted(
+    tmp_path: Path, state: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(state)
+    run = _run_cli(tmp_path, {"environment": "demo"}, "--state", str(path))
+    captured = capfd.readouterr()
+    assert (run.value.code, captured.out) == (1, "")
+    _assert_one_line(captured.err, words)
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"a": ' + "[" * 100_000, None])
+def test_a_config_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "mine.json"
+    if content is not None:
+        path.write_text(content)
+    done = subprocess.run(
+        [*TAP, "--config", str(path)], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    _assert_one_line(done.stderr, str(path))
+
+
+def test_a_wrong_secret_ends_with_the_settings_to_look_at(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(10)
+    run = run_process(tmp_path, config_for(simulator, client_secret=SECRET))
+    assert (run.status, run.records, len(simulator.requests)) == (1, [], 1)
+    _assert_one_line(run.stderr, "client_id", "client_secret", "401", "Invalid API credentials")
+
+
+def test_no_proxy_comes_between_the_tap_and_loopback(simulate: Simulate, tmp_path: Path) -> None:
+    simulator, proxy = simulate(10), simulate(10)
+    run = run_process(tmp_path, config_for(simulator), env={"http_proxy": proxy.base_url})
+    assert (run.status, len(run.ids)) == (0, 10)
+    assert proxy.requests == []
+
+
+def test_fractions_of_seconds_are_taken(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(10)
+    run = run_process(tmp_path, config_for(simulator, request_timeout_seconds=60.5, retry_budget_seconds=2.5))
+    assert (run.status, len(run.ids)) == (0, 10)
+
+
+def test_an_unknown_api_version_ends_with_the_apis_own_words(simulate: Simulate, tmp_path: Path) -> None:
+    run = run_process(tmp_path, config_for(simulate(10), api_version="1999-01-01"))
+    assert run.status == 1
+    _assert_one_line(run.stderr, "UnrecognisedApiVersion")
+
+
+def test_a_traceback_comes_only_at_debug_level(simulate: Simulate, tmp_path: Path) -> None:
+    config = config_for(simulate(10), client_secret="wrong")
+    assert "Traceback" not in run_process(tmp_path, config).stderr
+    assert "Traceback" in run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"}).stderr
+
+
+def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) -> None:
+    for arguments in (
+        ["--help"],
+        ["--about"],
+        ["--about", "--format=markdown"],
+        ["--about", "--format=json"],
+    ):
+        done = subprocess.run(
+            [*TAP, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
+        )
+        assert done.returncode == 0
+        text = " ".join(done.stdout.split())
+        for name, definition in CONFIG_JSONSCHEMA["properties"].items():
+            assert name in text
+            assert definition["description"] in text
+
+
+def test_a_test_of_something_else_is_refused(tmp_path: Path) -> None:
+    run = run_process(tmp_path, {"environment": "demo"}, "--test=everything")
+    assert (run.status, run.messages) == (2, [])
+    assert "--test takes nothing, or schema." in run.stderr
+
+
+def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TAP, "--about", "--format=markdown"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        check=True,
+    )
+    rows = done.stdout.partition("## Streams")[2].splitlines()
+    for name, selected in (("activity_logs", "yes"), ("activity_log_items", "no")):
+        (row,) = [row for row in rows if row.startswith(f"| {name} |")]
+        assert f"| id | createdAt | {selected} |" in row
+        assert SCHEMAS[name]["description"] in row
+
+
+def test_test_says_in_one_line_that_it_works_and_writes_no_messages(
+    simulate: Simulate, tmp_path: Path
+) -> None:
+    simulator = simulate(10)
+    run = run_process(tmp_path, config_for(simulator), "--test")
+    assert (run.status, run.messages) == (0, [])
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("Connected to ")
+    assert line.endswith(", 10 logs in all.")
+    wrong = run_process(tmp_path, config_for(simulator, client_secret="wrong"), "--test")
+    assert (wrong.status, wrong.messages) == (1, [])
+    (line,) = wrong.stderr.splitlines()
+    assert "Look at client_id and client_secret" in line
+    simulator.api.forget_requests()
+    run_process(tmp_path, config_for(simulator), "--test")
+    assert [request.query["limit"] for request in simulator.requests] == ["1"]
+
+
+def test_discover_needs_no_settings(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*TAP, "--discover"], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
+    )
+    assert done.returncode == 0
+    streams = json.loads(done.stdout)["streams"]
+    assert {stream["tap_stream_id"] for stream in streams} == {"activity_logs", "activity_log_items"}
+    for stream in streams:
+        assert stream["key_properties"] == ["id"]
+        assert (stream["replication_key"], stream["replication_method"]) == ("createdAt", "INCREMENTAL")
+
+
+def test_the_demo_needs_no_credentials_and_no_network(tmp_path: Path) -> None:
+    first = run_process(tmp_path, {"environment": "demo"})
+    assert first.status == 0
+    assert len(set(first.ids)) == len(first.ids) > 1000
+    second = run_process(tmp_path, {"environment": "demo"}, state=first.state)
+    assert second.status == 0
+    assert len(second.records) < 20
+    assert not set(first.ids) & set(second.ids)
+
+
+def test_the_console_script_is_the_module(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("tap-sequence" + (".exe" if os.name == "nt" else ""))
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.startswith("tap-sequence v")
+
+
+def test_standard_output_closed_by_the_target_ends_quietly(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(3000)
+    process = subprocess.Popen(
+        [*TAP, *command_arguments(tmp_path, config_for(simulator))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    stderr = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(30) == 1
+    assert "Traceback" not in stderr
+    assert "BrokenPipe" not in stderr
+    assert "closed by the target" in stderr
+    assert "ERROR" not in stderr
+
+
+def _run_with_output(folder: Path, output: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo with standard output as a shell would be told."""
+    command = [*TAP, *command_arguments(folder, {"environment": "demo"}), *arguments]
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {output}', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+@pytest.mark.parametrize("arguments", [[], ["--discover"], ["--about"], ["--help"]])
+@pytest.mark.parametrize(("output", "words"), [(">&-", "closed"), (">/dev/full", "No space left")])
+def test_output_that_cannot_be_written_ends_in_one_line(
+    tmp_path: Path, arguments: list[str], output: str, words: str
+) -> None:
+    done = _run_with_output(tmp_path, output, *arguments)
+    assert done.returncode == 1
+    _assert_one_line(done.stderr, "Standard output cannot be written to", words)
+    assert "Unexpected" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_test_needs_no_standard_output(tmp_path: Path) -> None:
+    done = _run_with_output(tmp_path, ">&-", "--test")
+    assert (done.returncode, "Connected to" in done.stderr) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("1/0", "division by zero"),
+        ("syntax (", "syntax"),
+        ("int(activityLogItems[0]['activityLogActor']['email'])", "<e-mail>"),
+    ],
+)
+def test_a_stream_map_that_fails_is_told_without_the_values_that_it_met(
+    simulate: Simulate, tmp_path: Path, expression: str, words: str
+) -> None:
+    config = config_for(simulate(50), stream_maps={"activity_logs": {"x": expression}})
+    run = run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"})
+    assert run.status == 1
+    (error,) = run.errors
+    assert error.startswith("stream_maps cannot be applied")
+    assert words in error
+    assert "@example" not in run.stderr
+
+
+def test_test_gives_up_soon_on_a_host_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tap_sequence.singer.tap.CONNECTION_TEST_SECONDS", 2.0)
+    config = {**CREDENTIALS, "api_url": "http://127.0.0.1:1"}
+    began = time.monotonic()
+    run = _run_cli(tmp_path, config, "--test")
+    assert time.monotonic() - began < 60
+    assert run.value.code == 1
+    _assert_one_line(capfd.readouterr().err, "Connection refused", "Gave up after")

@@ -1,0 +1,76 @@
+"""The private parts of the SDK that the tap overrides or calls: a new SDK that moves one fails here first."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from singer_sdk import Stream, Tap
+from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
+from singer_sdk.mapper import SameRecordTransform, StreamMap
+from singer_sdk.plugin_base import PluginBase, SingerCommand
+from singer_sdk.singerlib import RecordMessage
+
+from tap_sequence.singer.fed_stream import LogFedStream
+from tap_sequence.singer.streams import ActivityLogItemStream, ActivityLogStream, _is_not_announcement
+from tap_sequence.singer.tap import SequenceTap
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (Stream, "_sync_records", ["self", "context", "write_messages"]),
+        (Stream, "_write_state_message", ["self"]),
+        (Stream, "_write_record_message", ["self", "record"]),
+        (Stream, "_write_activate_version_message", ["self", "full_table_version"]),
+        (Stream, "_check_max_record_limit", ["self", "current_record_index"]),
+        (Stream, "finalize_state_progress_markers", ["self", "state"]),
+        (Tap, "_handle_termination", ["self", "signum", "frame"]),
+        (Tap, "setup_mapper", ["self"]),
+        (PluginBase, "_validate_config", ["self", "raise_errors"]),
+        (MsgSpecWriter, "format_message", ["self", "message"]),
+        (SingerCommand, "__init__", ["self", "args", "logger", "kwargs"]),
+    ],
+)
+def test_the_sdk_still_has_it(owner: type, name: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+def test_the_sdk_still_calls_what_is_overridden() -> None:
+    assert "self._sync_records(" in inspect.getsource(Stream.sync)
+    assert "and self.emit_activate_version_messages" in inspect.getsource(Stream.sync)
+    assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
+    assert "self._handle_termination" in inspect.getsource(PluginBase._setup_signal_handlers)
+    assert "stream.finalize_state_progress_markers()" in inspect.getsource(Tap.sync_all)
+
+
+def test_a_record_on_its_way_meets_nothing_but_what_the_page_writer_looks_at() -> None:
+    way = inspect.getsource(Stream._generate_record_messages)
+    assert re.findall(r"self\.(\w+)", way) == [
+        *("effective_schema", "schema", "mask", "name", "TYPE_CONFORMANCE_LEVEL", "logger"),
+        *("stream_maps", "_stream_version"),
+    ]
+    assert re.findall(r"stream_map\.(\w+)", way) == ["transform", "stream_alias"]
+    assert "_generate_record_messages" in inspect.getsource(Stream._write_record_message)
+    assert "return super().transform(record)" in inspect.getsource(SameRecordTransform.transform)
+    assert "return self.flatten_record(record)" in inspect.getsource(StreamMap.transform)
+    keys = inspect.getsource(RecordMessage.to_dict)
+    assert re.findall(r'"(\w+)"[]:]', keys) == ["type", "stream", "record", "version", "time_extracted"]
+    assert "encoder.encode_into(" in inspect.getsource(serialize_jsonl)
+
+
+def test_the_sdks_announcement_of_an_error_still_reads_as_the_filter_expects() -> None:
+    assert "An unhandled error occurred while syncing" in inspect.getsource(Stream.sync)
+    assert _is_not_announcement.__doc__
+
+
+def test_the_tap_overrides_nothing_else_that_is_private() -> None:
+    def overridden(child: type, parent: type) -> set[str]:
+        names = {name for name in vars(child) if name.startswith("_") and not name.startswith("__")}
+        return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
+
+    assert overridden(ActivityLogStream, Stream) == {"_sync_records", "_write_state_message"}
+    assert overridden(LogFedStream, Stream) == set()
+    assert overridden(ActivityLogItemStream, Stream) == {"_sync_records"}
+    assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}

@@ -1,0 +1,53 @@
+"""A copy of the project that a test runs with real Meltano."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
+from tests.support.harness import ROOT, environment_of_others
+
+MELTANO = Path(sys.executable).with_name("meltano")
+
+
+def meltano(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Meltano in a project, with `variables` in the environment."""
+    return run([MELTANO, *arguments], project, **variables)
+
+
+def run(command: Sequence[str | Path], project: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project, with nothing in the environment that could reach plugins but `variables`."""
+    env = environment_of_others("TARGET_", "PG", **variables)
+    return subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def copy_project(folder: Path, *plugins: str) -> Path:
+    """Copy the checkout into `folder` and install some of Meltano's plugins there; return where it is."""
+    project = folder / "tap-sequence"
+    project.mkdir()
+    for name in ("meltano.yml", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    for name in ("tap_sequence", "schemas"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("demo", "prod"):
+        (project / "output" / name).mkdir(parents=True)
+    for plugin in plugins:
+        done = meltano(project, "install", plugin)
+        assert done.returncode == 0, done.stderr
+    return project
+
+
+def own_account(simulator: Simulator) -> dict[str, str]:
+    """Return the environment variables of a user whose account a simulator holds."""
+    client_id, client_secret = DEMO_CREDENTIALS
+    return {
+        "TAP_SEQUENCE_CLIENT_ID": client_id,
+        "TAP_SEQUENCE_CLIENT_SECRET": client_secret,
+        "TAP_SEQUENCE_API_URL": simulator.base_url,
+    }

@@ -1,0 +1,128 @@
+"""Random histories through real processes and pipes: the command line, real signals, real time.
+
+The same sentences as in tests/sync/test_histories.py, which says more with less: here one history takes seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tap_sequence.simulator import (
+    CursorKind,
+    EndOfList,
+    LogIds,
+    Options,
+    SimulatedApi,
+    Simulator,
+    UnknownCursor,
+)
+from tests.runtime.test_signals import STATUSES, run_and_stop
+from tests.support.harness import Run, config_for, run_process
+
+HISTORIES = 50
+SECOND = 1_000_000
+
+
+class History:
+    """One account, and the processes that read it."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.dice = random.Random(seed)
+        self.folder = folder
+        self.api = SimulatedApi(
+            Options(
+                cursor_kind=self.dice.choice(list(CursorKind)),
+                end_of_list=self.dice.choice(list(EndOfList)),
+                unknown_cursor=self.dice.choice(list(UnknownCursor)),
+                log_ids=self.dice.choice(list(LogIds)),
+                with_total=self.dice.random() < 0.7,
+                latency=(0.0, 0.01),
+            )
+        )
+        self.api.store.grow(self.dice.randrange(400))
+        self.state: dict[str, Any] | None = None
+        self.emitted: set[str] = set()
+        self.described: set[str] = set()
+
+    def go_on(self) -> None:
+        """Let the account grow and the API change, then run once, to the end or until a signal."""
+        now = int(time.time() * SECOND)
+        # Up to 250 seconds late, which is sooner than the lookback.
+        self.api.store.add_at(
+            [now - self.dice.randrange(250 * SECOND) for _ in range(self.dice.randrange(120))]
+        )
+        if self.dice.random() < 0.4:
+            self.api.options = dataclasses.replace(
+                self.api.options,
+                cursor_kind=self.dice.choice(list(CursorKind)),
+                cursor_key=self.dice.choice(["key", "another key"]),
+                unknown_cursor=self.dice.choice(list(UnknownCursor)),
+            )
+        with Simulator(self.api) as simulator:
+            # The port is another each time; the account is the same.
+            config = config_for(simulator, page_size=self.dice.choice([7, 30, 100]))
+            state = self._state_for(simulator)
+            if self.dice.random() < 0.5:
+                self._run_to_the_end(config, state)
+            else:
+                self._run_until_a_signal(config, state)
+
+    def _state_for(self, simulator: Simulator) -> dict[str, Any] | None:
+        if self.state is not None and "query" in self.state["bookmarks"].get("activity_logs", {}):
+            self.state["bookmarks"]["activity_logs"]["query"]["host"] = simulator.base_url.partition("://")[2]
+        return self.state
+
+    def _run_to_the_end(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
+        owed = set(self.api.store.ids())
+        run = run_process(self.folder, config, state=state)
+        assert run.status == 0, run.stderr
+        self._check(run, len(run.ids))
+        assert owed <= self.emitted, "lost"
+
+    def _run_until_a_signal(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
+        signum = self.dice.choice(list(STATUSES))
+        lines = self.dice.randrange(1, 300)
+        run = run_and_stop(self.folder, config, signum, after_lines=lines, state=state)
+        # It may have been through before the signal came; while Python shuts down, that ends it as by default.
+        assert run.status in {STATUSES[signum], 0, -signum}, run.stderr
+        described = 0
+        records = 0
+        for message in run.messages:
+            records += message["type"] == "RECORD"
+            if message["type"] == "STATE" and _position(message["value"]) not in {
+                _position(state),
+                _position(None),
+            }:
+                described = records
+        self._check(run, described)
+
+    def _check(self, run: Run, described: int) -> None:
+        assert len(set(run.ids)) == len(run.ids), "repeated within a run"
+        assert not set(run.ids) & self.described, "repeated"
+        self.emitted.update(run.ids)
+        self.described.update(run.ids[:described])
+        states = run.of_type("STATE")
+        self.state = states[-1]["value"] if states else self.state
+
+
+def _position(state: dict[str, Any] | None) -> tuple[Any, ...]:
+    bookmark = (state or {}).get("bookmarks", {}).get("activity_logs", {})
+    return (
+        bookmark.get("replication_key_value"),
+        bookmark.get("cursor"),
+        tuple(bookmark.get("recent_ids", [])),
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_no_history_through_processes_loses_or_repeats_a_log(seed: int, tmp_path: Path) -> None:
+    history = History(seed, tmp_path)
+    for _ in range(4):
+        history.go_on()

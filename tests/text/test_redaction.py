@@ -1,0 +1,136 @@
+"""What is taken out of log lines, and what is left in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import time
+from urllib.parse import quote
+
+import pytest
+from singer_sdk.logging import ConsoleFormatter, StructuredFormatter
+
+from tap_sequence.runtime.log_records import CleaningFactory
+from tap_sequence.text.redaction import MASK, clean, without_emails
+from tap_sequence.text.secret_mask import SecretMask
+
+SECRET = 'tør/"k3n\\+ 100%'
+
+
+def mask_of(**secrets: str) -> SecretMask:
+    mask = SecretMask()
+    mask.add(secrets)
+    return mask
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@example.com",
+        "ada.l+x@mail.example.com",
+        r"ada\u0040example.com",
+        r"ada\\u0040example.com",
+        r"ada\x40example.com",
+        "ada%40example.com",
+        "ada%2540example.com",
+        "ada&#64;example.com",
+        '"ada lovelace"@example.com',
+        r"\"ada lovelace\"@example.com",
+        "ada@münchen.example",
+        "ADA%40EXAMPLE.COM",
+        "ada@localhost",
+    ],
+)
+def test_an_address_is_taken_out_however_it_is_written(text: str) -> None:
+    for sentence in (text, f"who: {text}.", f'{{"email":"{text}","n":1}}', f"/logs?actor={text}&x=1"):
+        cleaned = clean(sentence).lower()
+        assert "<e-mail>" in cleaned
+        assert not any(part in cleaned for part in ("ada", "lovelace", "example", "localhost"))
+    assert clean(f'{{"email":"{text}","n":1}}').endswith('","n":1}')
+
+
+def test_what_is_no_address_stays() -> None:
+    for text in ("", "a @ b", "@override", "page 3 (ASC after cursor YWJj)", "100% of 40", "x = m @ n"):
+        assert without_emails(text) == text
+
+
+def test_a_message_stays_on_one_line() -> None:
+    assert clean("a\nb\x1b[2Jc\u2028d") == "a b [2Jc d"
+
+
+def test_a_long_text_is_gone_through_in_no_time() -> None:
+    began = time.perf_counter()
+    for text in ("x" * 200_000, "x@" * 20_000, '"' * 50_000, "%4" * 50_000, "\\u004" * 20_000):
+        clean(text)
+    assert time.perf_counter() - began < 5
+
+
+def test_a_secret_is_taken_out_however_it_is_written() -> None:
+    mask = mask_of(client_id="the-id", client_secret=SECRET)
+    basic = base64.b64encode(f"the-id:{SECRET}".encode()).decode()
+    for text, masked in (
+        (f"it is {SECRET}.", "it is <client_secret>."),
+        (json.dumps({"a": SECRET}), '{"a": "<client_secret>"}'),
+        (json.dumps({"a": SECRET}, ensure_ascii=False), '{"a": "<client_secret>"}'),
+        (f"[{SECRET!r}]", "['<client_secret>']"),
+        (f"?s={quote(SECRET, safe='')}", "?s=<client_secret>"),
+        (f"Authorization: Basic {basic}", "Authorization: Basic <Authorization>"),
+        ("who: the-id", "who: <client_id>"),
+    ):
+        assert mask.apply(text) == masked
+
+
+def test_of_secrets_within_one_another_nothing_is_left() -> None:
+    assert (
+        mask_of(client_id="abcd", client_secret="abcd-efgh").apply("abcd-efgh abcd")
+        == "<client_secret> <client_id>"
+    )
+
+
+def test_a_short_secret_leaves_lines_readable() -> None:
+    mask = mask_of(client_id="a", client_secret="in")
+    line = "reading again in a minute: page 1"
+    assert mask.apply(line) == line
+    assert mask.apply("client_id=a&x='in'") == "client_id=<client_id>&x='<client_secret>'"
+    basic = base64.b64encode(b"a:in").decode()
+    assert basic not in mask.apply(f"Basic {basic}")
+
+
+def test_nothing_is_taken_out_for_a_secret_that_is_empty() -> None:
+    assert mask_of(client_id="", client_secret="").apply("a line") == "a line"
+
+
+@pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
+def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.Formatter) -> None:
+    MASK.add({"client_id": "the-id", "client_secret": SECRET})
+    error = ValueError(f"{SECRET} of ada@example.com")
+    with pytest.raises(ValueError, match="of ada"):
+        raise error
+    info = (ValueError, error, error.__traceback__)
+    record = CleaningFactory(logging.LogRecord)(
+        "n", logging.ERROR, "p", 1, "for %s", (f"the-id, {SECRET}",), info
+    )
+    line = inner.format(record)
+    assert "ValueError" in line
+    assert "for <client_id>, <client_secret>" in line
+    assert "<client_secret> of <e-mail>" in line
+    assert "k3n" not in line
+    assert "ada" not in line
+    if isinstance(inner, StructuredFormatter):
+        json.loads(line)
+
+
+@pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
+def test_a_message_stays_on_one_line_whatever_it_quotes(inner: logging.Formatter) -> None:
+    for logger in ("tap-sequence", "urllib3"):
+        record = CleaningFactory(logging.LogRecord)(
+            logger, logging.WARNING, "p", 1, "cursor %s", ("a\nb\u2028c\rd",), None
+        )
+        line = inner.format(record)
+        assert "a b c d" in line
+        assert len(line.splitlines()) == 1
+
+
+def test_a_secret_with_half_a_character_is_no_obstacle() -> None:
+    assert mask_of(client_id="an-id", client_secret="half\ud800").apply("half\ud800") == "<client_secret>"
