@@ -1,4 +1,4 @@
-"""The settings: names, types, defaults, descriptions, and what each takes. The one source of all of it.
+"""The settings: names, types, bounds, defaults and descriptions, each declared once, in `Settings`.
 
 README.md, meltano.yml, `--help` and `--about` are held against `CONFIG_JSONSCHEMA` by tests/test_settings.py.
 """
@@ -7,242 +7,237 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import ipaddress
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+from urllib.parse import unquote
 
-import requests
-from jsonschema import Draft202012Validator
-from singer_sdk import typing as th
+import msgspec
+from msgspec import Meta
 
 from tap_sequence import __version__
+from tap_sequence.api.addresses import canonical_url
 from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
 from tap_sequence.text.redaction import excerpt
-from tap_sequence.transforms.metadata import FORMS, TEXT
-from tap_sequence.transforms.privacy import ACTIONS, HASH, KEEP
-
-API_URLS = {
-    "production": "https://eu.sequencehq.com/api",
-    "sandbox": "https://sandbox.sequencehq.com/api",
-}
-"""Base URLs of the vendor's environments (published OpenAPI, `servers`)."""
-
-PATH = "/activity-logs"
-"""The endpoint, below the base URL."""
-
-DEFAULT_PORTS = {"https": 443, "http": 80}
 
 DEMO = "demo"
-FAIL, SKIP = "fail", "skip"
-INVALID_LOGS_ACTIONS = (FAIL, SKIP)
-"""What to do with a log whose id or createdAt cannot be used."""
 
-_HEADER_TEXT = "printable ASCII"
 # To Python `$` is the place before a newline at the end, too.
 _HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$(?!\n)"
-# What every parser of URLs reads alike.
-_PLAIN_URL = re.compile(
-    r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-F]{2})*)*"
-)
 _CREDENTIALS = ("client_id", "client_secret")
-_SECRETS = (*_CREDENTIALS, "actor_email_salt")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-CONFIG_JSONSCHEMA: dict[str, Any] = th.PropertiesList(
-    th.Property(
-        "client_id",
-        th.StringType(min_length=1),
-        secret=True,
-        title="Client ID",
-        description="Client ID of your Sequence API credentials. Required, except in environment demo.",
-    ),
-    th.Property(
-        "client_secret",
-        th.StringType(min_length=1),
-        secret=True,
-        title="Client secret",
-        description="Client secret of your Sequence API credentials. Required, except in environment demo.",
-    ),
-    th.Property(
-        "environment",
-        th.StringType(),
-        default="production",
-        allowed_values=["production", "sandbox", DEMO],
-        title="Environment",
-        description=(
-            "Which Sequence to read: production or sandbox (both Sequence's own), or demo, a simulator inside this "
-            "tap that needs no credentials."
-        ),
-    ),
-    th.Property(
-        "api_url",
-        th.StringType(min_length=1),
-        title="API URL",
-        description="Base URL of the API, in place of the environment's. https only, unless the host is loopback.",
-    ),
-    th.Property(
-        "api_version",
-        th.StringType(pattern=_HEADER_PATTERN),
-        default="2024-07-30",
-        title="API version",
-        description="Version of the API to ask for, sent as Sequence-Version.",
-    ),
-    th.Property(
-        "start_date",
-        th.StringType(min_length=1),
-        title="Start date",
-        description=(
-            "Emit only logs created at or after this time (ISO 8601; UTC where it names no offset). Without it, all."
-        ),
-        examples=["2026-01-01T00:00:00Z"],
-    ),
-    th.Property(
-        "page_size",
-        th.IntegerType(minimum=1, maximum=100),
-        default=100,
-        title="Page size",
-        description="Logs to ask for in one request, 1 to 100.",
-    ),
-    th.Property(
-        "activity_log_object_id",
-        th.StringType(min_length=1),
-        title="Object ID filter",
-        description="Read only logs about the object with this id (the API's activityLogObjectId).",
-    ),
-    th.Property(
-        "activity_log_object_entity_id",
-        th.StringType(min_length=1),
-        title="Object entity ID filter",
-        description="Read only logs about the entity with this id (the API's activityLogObjectEntityId).",
-    ),
-    th.Property(
-        "lookback_seconds",
-        th.IntegerType(minimum=0, maximum=86_400),
-        default=300,
-        title="Lookback",
-        description=(
-            "How many seconds late a log may become visible and still be picked up by a later run, 0 to 86400; 0 "
-            "turns it off."
-        ),
-    ),
-    th.Property(
-        "requests_per_minute",
-        th.IntegerType(minimum=1, maximum=60_000),
-        default=1200,
-        title="Requests per minute",
-        description="Most requests to send in a minute. Sequence allows 1,500 for each key, all its users together.",
-    ),
-    th.Property(
-        "max_in_flight_requests",
-        th.IntegerType(minimum=1, maximum=16),
-        default=4,
-        title="Requests in flight",
-        description="Most requests under way at once, 1 to 16; 1 reads strictly one page after another.",
-    ),
-    th.Property(
-        "request_timeout_seconds",
-        th.NumberType(exclusive_minimum=0, maximum=3600),
-        default=60,
-        title="Request timeout",
-        description="Seconds that one request may take, from connecting to the last byte of the answer, up to 3600.",
-    ),
-    th.Property(
-        "retry_budget_seconds",
-        th.NumberType(minimum=0, maximum=86_400),
-        default=600,
-        title="Retry budget",
-        description="Seconds for which one page may be tried again before the run fails, 0 to 86400.",
-    ),
-    th.Property(
-        "user_agent",
-        th.StringType(pattern=_HEADER_PATTERN),
-        default=f"tap-sequence/{__version__}",
-        title="User agent",
-        description="Sent as User-Agent, so that Sequence can tell who asks.",
-    ),
-    th.Property(
-        "actor_email",
-        th.StringType(),
-        default=KEEP,
-        allowed_values=list(ACTIONS),
-        title="Actor e-mail",
-        description=(
-            "What becomes of actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased address, keyed by "
-            "actor_email_salt when set) or drop."
-        ),
-    ),
-    th.Property(
-        "actor_email_salt",
-        th.StringType(min_length=1),
-        secret=True,
-        title="Actor e-mail salt",
-        description=(
-            "Key of the hashes that actor_email hash makes (HMAC-SHA256). Without it, whoever guesses an address can "
-            "tell whether a hash is of it."
-        ),
-    ),
-    th.Property(
-        "metadata",
-        th.StringType(),
-        default=TEXT,
-        allowed_values=list(FORMS),
-        title="Metadata",
-        description=(
-            "How the elements of metadata are passed on: text (each as its JSON text, which every target can load) or json "
-            "(as the API sent them)."
-        ),
-    ),
-    th.Property(
-        "invalid_logs",
-        th.StringType(),
-        default=FAIL,
-        allowed_values=list(INVALID_LOGS_ACTIONS),
-        title="Invalid logs",
-        description=(
-            "What to do with a log that has no id, or whose createdAt is not a time: fail (end the run) or skip (leave it "
-            "out, with a warning)."
-        ),
-    ),
-    additional_properties=False,
-).to_dict()
+_SECRET = {"secret": True, "writeOnly": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a run, checked and with defaults filled in. One field for each in CONFIG_JSONSCHEMA."""
+class Settings(msgspec.Struct, kw_only=True):
+    """The settings of a run. The one declaration: the type of each field says what the setting takes.
 
-    client_id: str | None
-    client_secret: str | None
-    environment: str
-    api_url: str | None
-    api_version: str
-    start_date: str | None
-    page_size: int
-    activity_log_object_id: str | None
-    activity_log_object_entity_id: str | None
-    lookback_seconds: int
-    requests_per_minute: int
-    max_in_flight_requests: int
-    request_timeout_seconds: float
-    retry_budget_seconds: float
-    user_agent: str
-    actor_email: str
-    actor_email_salt: str | None
-    metadata: str
-    invalid_logs: str
+    A setting that is None was not given, and has no default.
+    """
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Take the tap's own settings out of a config that `find_problems` found nothing wrong with."""
-        values: dict[str, Any] = {field.name: config.get(field.name) for field in fields(cls)}
-        return cls(**values)
+    client_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                extra_json_schema=_SECRET,
+                title="Client ID",
+                description="Client ID of your Sequence API credentials. Required, except in environment demo.",
+            ),
+        ]
+        | None
+    ) = None
+    client_secret: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                extra_json_schema=_SECRET,
+                title="Client secret",
+                description="Client secret of your Sequence API credentials. Required, except in environment demo.",
+            ),
+        ]
+        | None
+    ) = None
+    environment: Annotated[
+        Literal["production", "sandbox", "demo"],
+        Meta(
+            title="Environment",
+            description=(
+                "Which Sequence to read: production or sandbox (both Sequence's own), or demo, a "
+                "simulator inside this tap that needs no credentials."
+            ),
+        ),
+    ] = "production"
+    api_url: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                title="API URL",
+                description="Base URL of the API, in place of the environment's. https only, unless the host is loopback.",
+            ),
+        ]
+        | None
+    ) = None
+    api_version: Annotated[
+        str,
+        Meta(
+            pattern=_HEADER_PATTERN,
+            title="API version",
+            description="Version of the API to ask for, sent as Sequence-Version.",
+        ),
+    ] = "2024-07-30"
+    start_date: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                examples=["2026-01-01T00:00:00Z"],
+                title="Start date",
+                description=(
+                    "Emit only logs created at or after this time (ISO 8601; UTC where it names no offset). "
+                    "Without it, all."
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    page_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            title="Page size",
+            description="Logs to ask for in one request, 1 to 100.",
+        ),
+    ] = 100
+    activity_log_object_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                title="Object ID filter",
+                description="Read only logs about the object with this id (the API's activityLogObjectId).",
+            ),
+        ]
+        | None
+    ) = None
+    activity_log_object_entity_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                title="Object entity ID filter",
+                description="Read only logs about the entity with this id (the API's activityLogObjectEntityId).",
+            ),
+        ]
+        | None
+    ) = None
+    lookback_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86400,
+            title="Lookback",
+            description=(
+                "How many seconds late a log may become visible and still be picked up by a later run, 0 "
+                "to 86400; 0 turns it off."
+            ),
+        ),
+    ] = 300
+    requests_per_minute: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=60000,
+            title="Requests per minute",
+            description="Most requests to send in a minute. Sequence allows 1,500 for each key, all its users together.",
+        ),
+    ] = 1200
+    max_in_flight_requests: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=16,
+            title="Requests in flight",
+            description="Most requests under way at once, 1 to 16; 1 reads strictly one page after another.",
+        ),
+    ] = 4
+    request_timeout_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            title="Request timeout",
+            description="Seconds that one request may take, from connecting to the last byte of the answer, up to 3600.",
+        ),
+    ] = 60
+    retry_budget_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            title="Retry budget",
+            description="Seconds for which one page may be tried again before the run fails, 0 to 86400.",
+        ),
+    ] = 600
+    user_agent: Annotated[
+        str,
+        Meta(
+            pattern=_HEADER_PATTERN,
+            title="User agent",
+            description="Sent as User-Agent, so that Sequence can tell who asks.",
+        ),
+    ] = f"tap-sequence/{__version__}"
+    actor_email: Annotated[
+        Literal["keep", "hash", "drop"],
+        Meta(
+            title="Actor e-mail",
+            description=(
+                "What becomes of actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased "
+                "address, keyed by actor_email_salt when set) or drop."
+            ),
+        ),
+    ] = "keep"
+    actor_email_salt: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                extra_json_schema=_SECRET,
+                title="Actor e-mail salt",
+                description=(
+                    "Key of the hashes that actor_email hash makes (HMAC-SHA256). Without it, whoever guesses"
+                    " an address can tell whether a hash is of it."
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    metadata: Annotated[
+        Literal["text", "json"],
+        Meta(
+            title="Metadata",
+            description=(
+                "How the elements of metadata are passed on: text (each as its JSON text, which every "
+                "target can load) or json (as the API sent them)."
+            ),
+        ),
+    ] = "text"
+    invalid_logs: Annotated[
+        Literal["fail", "skip"],
+        Meta(
+            title="Invalid logs",
+            description=(
+                "What to do with a log that has no id, or whose createdAt is not a time: fail (end the "
+                "run) or skip (leave it out, with a warning)."
+            ),
+        ),
+    ] = "fail"
 
     @property
     def is_demo(self) -> bool:
@@ -253,6 +248,38 @@ class Settings:
     def start_date_microseconds(self) -> int | None:
         """`start_date` in microseconds since 1970."""
         return None if self.start_date is None else parse_timestamp(self.start_date)
+
+
+_TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
+
+
+def _config_jsonschema() -> dict[str, Any]:
+    """Return the settings as the JSON schema that Singer taps show: a setting may be null, which is as if it were absent."""
+    _, components = msgspec.json.schema_components([Settings])
+    properties = {}
+    for name, found in components["Settings"]["properties"].items():
+        definition = {**found, **next(iter(found.get("anyOf", [{}])))}
+        definition.pop("anyOf", None)
+        if "enum" in definition:
+            # In the order in which they are declared.
+            definition["enum"] = list(get_args(get_args(_TYPES[name])[0]))
+        if definition.get("default", ...) is None:
+            del definition["default"]
+        properties[name] = {**definition, "type": [definition.get("type", "string"), "null"]}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+CONFIG_JSONSCHEMA = _config_jsonschema()
+"""The settings as a JSON schema."""
+
+_SECRETS = tuple(
+    name for name, definition in CONFIG_JSONSCHEMA["properties"].items() if definition.get("secret")
+)
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """Take the tap's own settings out of a config that `find_problems` found nothing wrong with."""
+    return Settings(**{name: config[name] for name in _TYPES if config.get(name) is not None})
 
 
 def fill_defaults(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
@@ -329,8 +356,8 @@ def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Itera
 
 def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield which settings are given and have no effect, as another one stands."""
-    if config.get("actor_email_salt") is not None and config.get("actor_email") != HASH:
-        yield f"actor_email_salt has no effect: actor_email is {config.get('actor_email')!r}, not {HASH!r}."
+    if config.get("actor_email_salt") is not None and config.get("actor_email") != "hash":
+        yield f"actor_email_salt has no effect: actor_email is {config.get('actor_email')!r}, not 'hash'."
 
 
 def parse_numbers(config: dict[str, Any]) -> None:
@@ -344,13 +371,18 @@ def parse_numbers(config: dict[str, Any]) -> None:
 
 
 def find_problems(
-    config: Mapping[str, Any], schema: Mapping[str, Any], now: Callable[[], float] = time.time
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any] = CONFIG_JSONSCHEMA,
+    *,
+    is_valid: Callable[[Any, Mapping[str, Any]], bool] | None = None,
+    now: Callable[[], float] = time.time,
 ) -> Iterator[str]:
     """Yield what is wrong with a config, each naming the setting and what it takes, and never a value of a secret.
 
     Args:
         config: The settings as given, with defaults filled in.
         schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+        is_valid: Whether a value fits the JSON schema of a setting that is not the tap's own.
         now: Seconds since 1970.
     """
     known = schema["properties"]
@@ -362,10 +394,22 @@ def find_problems(
             )
     wrong = set()
     for name, value in config.items():
-        if name in known and next(Draft202012Validator(known[name]).iter_errors(value), None) is not None:
+        if name in known and not (
+            _fits(name, value) if name in _TYPES else is_valid is None or is_valid(value, known[name])
+        ):
             wrong.add(name)
             yield f"{name} {_describe(name, value)}takes {_takes(known[name])}"
     yield from (problem for name, problem in _problems_beyond_schema(config, now()) if name not in wrong)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value is of a setting's type and within its bounds."""
+    try:
+        # A whole number may be written with a point.
+        msgspec.convert(value, _TYPES[name], strict=not isinstance(value, float))
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
@@ -398,70 +442,6 @@ def _start_date_problem(text: Any, now: float) -> str | None:
     except (ValueError, AttributeError, TypeError, OverflowError):
         return "start_date must be an ISO 8601 time such as 2026-01-01T00:00:00Z"
     return f"start_date {text} is in the future; set it to a time in the past" if is_to_come else None
-
-
-def canonical_url(url: str) -> str:
-    """Return the base URL of an API as it will be connected to, written so that every parser reads it alike.
-
-    Raises:
-        ValueError: It cannot be one; the text goes on after the setting's name.
-    """
-    if not url.isprintable() or " " in url or "\\" in url:
-        msg = "holds what cannot be in a URL: a space, a backslash, or a character that cannot be printed"
-        raise ValueError(msg)
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        msg = "is not a URL"
-        raise ValueError(msg) from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        msg = "takes a URL that starts with https://"
-        raise ValueError(msg)
-    if "@" in url:
-        msg = "takes no credentials; they belong in client_id and client_secret"
-        raise ValueError(msg)
-    if "?" in url or "#" in url:
-        msg = "takes no query and no fragment"
-        raise ValueError(msg)
-    try:
-        canonical = _as_requested(url)
-        host = urlsplit(canonical).hostname or ""
-        # Looked up by this encoding, which refuses some that the one of URLs lets through.
-        host.encode("idna")
-        is_plain = _PLAIN_URL.fullmatch(canonical) is not None and _as_requested(canonical) == canonical
-        is_read_alike = host == parts.hostname or not parts.hostname.isascii()
-    except ValueError:
-        is_plain = is_read_alike = False
-    if not is_plain or not is_read_alike:
-        msg = f"names a host that cannot be, or a path that is not plain: {excerpt(parts.hostname)}"
-        raise ValueError(msg)
-    if parts.scheme == "http" and not is_loopback(host):
-        msg = (
-            "takes https only, unless the host is loopback: http would send your credentials to "
-            f"{excerpt(host)} unencrypted"
-        )
-        raise ValueError(msg)
-    return canonical.rstrip("/")
-
-
-def _as_requested(url: str) -> str:
-    """Return a URL as the library writes it that connects."""
-    prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, None)
-    return str(prepared.url)
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host is this machine's loopback, by its name or address."""
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_unicode(text: str) -> bool:
@@ -498,7 +478,7 @@ def _takes(definition: Mapping[str, Any]) -> str:
             return noun
         return f"{noun} from {low} to {high}"
     if definition.get("pattern") == _HEADER_PATTERN:
-        return f"a text of {_HEADER_TEXT}"
+        return "a text of printable ASCII"
     return {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}.get(
         kind, kind
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import re
 from typing import Any
 
@@ -45,7 +44,7 @@ def _meltano_kind(name: str, definition: dict[str, Any]) -> str:
 
 
 def test_the_typed_settings_are_those_of_the_schema() -> None:
-    assert [field.name for field in dataclasses.fields(Settings)] == list(PROPERTIES)
+    assert list(Settings.__struct_fields__) == list(PROPERTIES)
 
 
 def test_every_setting_is_described_and_only_credentials_and_the_salt_are_secret() -> None:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import tenacity
 import urllib3
 
+from tap_sequence.api.addresses import PATH
 from tap_sequence.api.decoder import UNDECODABLE, PageDecoder
 from tap_sequence.api.rate_limit import Pace
 from tap_sequence.api.responses import Action, Shape, action_for
@@ -32,7 +33,6 @@ from tap_sequence.errors import (
     TransientRequestError,
     UnanswerableError,
 )
-from tap_sequence.settings import PATH, Settings
 from tap_sequence.sync.models import Page, PageRequest
 from tap_sequence.text.redaction import excerpt
 
@@ -72,6 +72,20 @@ class _Attempt:
     sent_at: float = 0.0
 
 
+class ClientSettings(Protocol):
+    """What the client needs of the settings; tap_sequence/settings.py describes each."""
+
+    api_version: str
+    page_size: int
+    activity_log_object_id: str | None
+    activity_log_object_entity_id: str | None
+    requests_per_minute: int
+    max_in_flight_requests: int
+    request_timeout_seconds: float
+    retry_budget_seconds: float
+    user_agent: str
+
+
 class SequenceClient:
     """Gets pages of activity logs over HTTP. Thread-safe: all threads share the pace, and wait when the API asks to.
 
@@ -92,7 +106,7 @@ class SequenceClient:
         *,
         base_url: str,
         credentials: tuple[str, str],
-        settings: Settings,
+        settings: ClientSettings,
         decoder: PageDecoder,
         logger: logging.Logger,
         now: Callable[[], float] = time.time,

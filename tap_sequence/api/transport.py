@@ -26,9 +26,9 @@ import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
+from tap_sequence.api.addresses import is_loopback
 from tap_sequence.api.connections import DEADLINE, BoundedAdapter, Deadline, DeadlineError, ProxyRefusedError
 from tap_sequence.errors import RequestError, TransientRequestError, UnanswerableError
-from tap_sequence.settings import is_loopback
 from tap_sequence.sync.timestamps import MICROSECONDS
 
 if sys.version_info >= (3, 12):

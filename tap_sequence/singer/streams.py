@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import metrics
 from singer_sdk.singerlib import StateMessage
 
+from tap_sequence.api.addresses import PATH
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.errors import CatalogError
 from tap_sequence.runtime.progress import Progress, Tally, counted
 from tap_sequence.runtime.waiting import Waiting
-from tap_sequence.settings import PATH
 from tap_sequence.singer.fed_stream import LogFedStream
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.sync.bookmark import Bookmark

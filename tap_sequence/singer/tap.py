@@ -15,11 +15,14 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import click
+import msgspec
+from jsonschema import Draft202012Validator
 from singer_sdk import Tap
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
+from tap_sequence.api.addresses import API_URLS, DEFAULT_PORTS, canonical_url
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.runtime.log_records import clean_log_records
@@ -27,13 +30,9 @@ from tap_sequence.runtime.progress import Progress, display_for
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
 from tap_sequence.runtime.waiting import Waiting
 from tap_sequence.settings import (
-    API_URLS,
     CONFIG_JSONSCHEMA,
-    DEFAULT_PORTS,
     DEMO,
-    SKIP,
     Settings,
-    canonical_url,
     fill_defaults,
     find_environment_problems,
     find_environment_secrets,
@@ -42,6 +41,7 @@ from tap_sequence.settings import (
     find_settings_without_effect,
     find_unknown_variables,
     parse_numbers,
+    settings_of,
 )
 from tap_sequence.singer.cli import (
     ABOUT_FORMAT,
@@ -134,7 +134,7 @@ class SequenceTap(Tap):
     @cached_property
     def settings(self) -> Settings:
         """The tap's own settings."""
-        return Settings.from_config(self.config)
+        return settings_of(self.config)
 
     @cached_property
     def actor_email(self) -> ActorEmail:
@@ -184,7 +184,7 @@ class SequenceTap(Tap):
         from tap_sequence.api.client import SequenceClient  # noqa: PLC0415
         from tap_sequence.api.decoder import PageDecoder  # noqa: PLC0415
 
-        settings = dataclasses.replace(
+        settings = msgspec.structs.replace(
             self.settings,
             request_timeout_seconds=min(self.settings.request_timeout_seconds, patience),
             retry_budget_seconds=min(self.settings.retry_budget_seconds, patience),
@@ -197,7 +197,7 @@ class SequenceTap(Tap):
                 ACTIVITY_LOGS_SCHEMA,
                 self.logger,
                 metadata_as_text=self.settings.metadata == TEXT,
-                skip_invalid_logs=self.settings.invalid_logs == SKIP,
+                skip_invalid_logs=self.settings.invalid_logs == "skip",
             ),
             logger=self.logger,
         )
@@ -220,7 +220,7 @@ class SequenceTap(Tap):
         MASK.add(find_secrets(self._config))
         fill_defaults(self._config, schema)
         parse_numbers(self._config)
-        problems = list(find_problems(self._config, schema))
+        problems = list(find_problems(self._config, schema, is_valid=_is_valid))
         if problems and raise_errors:
             raise SettingsError(_settings_message(problems))
         return problems
@@ -408,6 +408,11 @@ def _checked(file: IO[str] | None, source: str) -> IO[str] | None:
         raise InputFileError(msg) from None
     read_json_object(text, source)
     return io.StringIO(text)
+
+
+def _is_valid(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether a value fits the JSON schema of one of the SDK's own settings."""
+    return next(Draft202012Validator(schema).iter_errors(value), None) is None
 
 
 def _settings_message(problems: Sequence[str]) -> str:

@@ -12,18 +12,16 @@ import pytest
 import requests
 import urllib3
 
+from tap_sequence.api.addresses import PATH, canonical_url, is_loopback
 from tap_sequence.api.client import SequenceClient, redirect_host
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import RequestError
 from tap_sequence.settings import (
     CONFIG_JSONSCHEMA,
-    PATH,
-    Settings,
-    canonical_url,
     fill_defaults,
     find_problems,
-    is_loopback,
+    settings_of,
 )
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
 from tap_sequence.sync.models import PageRequest, SortOrder
@@ -154,7 +152,7 @@ def client_of(base_url: str, simulator: Simulator) -> SequenceClient:
     return SequenceClient(
         base_url=base_url,
         credentials=DEMO_CREDENTIALS,
-        settings=Settings.from_config(config),
+        settings=settings_of(config),
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, logging.getLogger("tests")),
         logger=logging.getLogger("tests"),
     )

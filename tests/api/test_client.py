@@ -25,7 +25,7 @@ from tap_sequence.api.responses import ACTIONS, Action, Shape, action_for
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Answer
 from tap_sequence.errors import BadRequestError, RecordError, RequestError
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
+from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
 from tap_sequence.simulator.api import UnknownCursor
 from tap_sequence.sync.models import PageRequest, SortOrder
@@ -66,7 +66,7 @@ def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
     return SequenceClient(
         base_url=base_url,
         credentials=DEMO_CREDENTIALS,
-        settings=Settings.from_config(config),
+        settings=settings_of(config),
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER),
         logger=LOGGER,
         **{name: given[name] for name in names & given.keys()},

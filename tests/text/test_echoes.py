@@ -24,7 +24,7 @@ from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.api.transport import Answer
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.log_records import clean_log_records
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults
+from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.sync.models import PageRequest, SortOrder
 from tap_sequence.text.redaction import MASK
 from tap_sequence.text.secret_mask import SecretMask
@@ -108,7 +108,7 @@ def client_for(logger: logging.Logger, reply: Reply) -> SequenceClient:
     client = SequenceClient(
         base_url="http://127.0.0.1:1",
         credentials=("i", "s"),
-        settings=Settings.from_config(config),
+        settings=settings_of(config),
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, logger),
         logger=logger,
         sleep=lambda _: None,

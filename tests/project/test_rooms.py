@@ -1,0 +1,124 @@
+"""Each room of the package knows only what it must: the import rule of docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.support.harness import ROOT
+
+PACKAGE = ROOT / "tap_sequence"
+
+LAYERS = (
+    ("singer", "__main__"),
+    ("source",),
+    ("settings",),
+    ("api", "prefetch", "transforms", "runtime"),
+    ("sync",),
+    ("text", "errors", ""),
+)
+"""From the top down: a room imports from the layers below its own, and from nothing beside it."""
+
+# The simulator stands alone: it is the other side of the wire.
+ALONE = "simulator"
+ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api"}
+
+LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module of the package, which is a folder or a file of its own; "" is the package itself."""
+    return module.removeprefix("tap_sequence").lstrip(".").partition(".")[0]
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module imports: other modules' full names, also those that it imports for types alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where things come from"
+            assert node.module is not None
+            yield node.module
+
+
+OWN = {
+    name: {found for found in imports(tree) if found.partition(".")[0] == "tap_sequence"}
+    for name, tree in modules()
+}
+
+
+def test_every_room_has_its_layer() -> None:
+    assert {room_of(name) for name in OWN} == {*LEVELS, ALONE}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_room_imports_only_from_below_and_from_itself(name: str) -> None:
+    room = room_of(name)
+    for found in OWN[name]:
+        other = room_of(found)
+        if other == room:
+            continue
+        if room == ALONE:
+            assert other in {"", "sync"}, found
+        elif other == ALONE:
+            assert room in {"source", "singer"}, found
+        else:
+            assert LEVELS[other] > LEVELS[room], found
+
+
+def test_libraries_have_one_room_that_imports_them() -> None:
+    importers = {
+        (library, room_of(name))
+        for name, tree in modules()
+        for library in {found.partition(".")[0] for found in imports(tree)} & ONLY_IMPORTER.keys()
+    }
+    assert importers == set(ONLY_IMPORTER.items())
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # Raises if they do.
+    tuple(TopologicalSorter(OWN).static_order())
+
+
+@pytest.mark.parametrize("room", ["api.client", "sync.incremental", "prefetch.pool", "transforms.items"])
+def test_below_the_fronts_neither_the_sdk_nor_click_nor_jsonschema_is_loaded(room: str) -> None:
+    code = f"import sys, tap_sequence.{room}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    names = {name.partition(".")[0] for name in loaded.stdout.split()}
+    assert "tap_sequence" in names
+    assert not {"singer_sdk", "click", "jsonschema"} & names
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("import a.b, c", {"a.b", "c"}),
+        ("if x:\n    from a.b import c", {"a.b"}),
+        ("def f():\n    from a import b", {"a"}),
+    ],
+)
+def test_imports_are_found_wherever_they_stand(code: str, names: set[str]) -> None:
+    assert set(imports(ast.parse(code))) == names
+
+
+def sizes() -> dict[Path, int]:
+    return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    assert {path.relative_to(PACKAGE).as_posix(): size for path, size in sizes().items() if size > 300} == {}
