@@ -138,7 +138,7 @@ def test_env_example_names_the_secrets_and_the_database_and_sets_nothing() -> No
 )
 def test_the_state_belongs_to_a_host_however_its_name_is_written(url: str) -> None:
     tap = SequenceTap(config={"client_id": "id", "client_secret": "secret", "api_url": url})
-    assert tap.query.host == "api.example.com"
+    assert tap.source.query.host == "api.example.com"
     assert SequenceTap(
         config={"environment": "production", "client_id": "i", "client_secret": "s"}
     ).query.host == ("eu.sequencehq.com/api")

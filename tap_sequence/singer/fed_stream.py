@@ -11,12 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from singer_sdk import Stream, metrics
+from singer_sdk import Stream, Tap, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
-from tap_sequence.runtime.waiting import Waiting
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.sync.bookmark import REPLICATION_KEY
 from tap_sequence.sync.models import Log
@@ -25,7 +24,7 @@ from tap_sequence.transforms.trimming import missing_fields, trim
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
 
-    from tap_sequence.singer.tap import SequenceTap
+    from tap_sequence.source import Source
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -42,9 +41,9 @@ class LogFedStream(Stream):
     # The decoder has checked every value against the schema already.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: SequenceTap) -> None:
-        super().__init__(tap, schema=tap.schema_of(self.name))
-        self._sequence = tap
+    def __init__(self, tap: Tap, source: Source) -> None:
+        super().__init__(tap, schema=source.schema_of(self.name))
+        self._source = source
         self._index = 0
         self._counter: metrics.Counter | None = None
         self.records = 0
@@ -73,7 +72,7 @@ class LogFedStream(Stream):
                 self.name,
                 ", ".join(self._missing_fields),
             )
-        self._stream_version = self._sequence.initialized_at // 1000 if self.is_full_table else None
+        self._stream_version = self._tap.initialized_at // 1000 if self.is_full_table else None
         with self.get_record_counter() as self._counter:
             yield
 
@@ -106,14 +105,8 @@ class LogFedStream(Stream):
     @override
     def get_records(self, context: Context | None) -> Iterable[Record]:
         """Return what a run without state would emit, for callers that want no messages."""
-        change = self._sequence.actor_email.apply
-        waiting = Waiting(self._sequence.stop_signals)
-        run = self._sequence.plan_run(self._sequence.new_bookmark(), waiting, self.logger)
-        for batch in run.batches():
-            for log in batch.logs:
-                yield from map(_to_plain, self.rows([change(log.record)]))
-                batch.emitted(log)
-            batch.done()
+        for log in self._source.logs():
+            yield from map(_to_plain, self.rows([self._source.actor_email.apply(log.record)]))
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
@@ -139,8 +132,9 @@ class LogFedStream(Stream):
         """Return the lines of many records, for a stream that `is_written_as_decoded`."""
         return writer.encode_records(self.name, rows, version=self._stream_version)
 
-    def send(self, rows: Iterable[Any], context: Context | None, *, write: bool) -> Iterator[Record]:
-        """Send records one by one through what the SDK does with each, and yield those that are left."""
+    def send(self, rows: Iterable[Any], context: Context | None) -> int:
+        """Send records one by one through what the SDK does with each, and return how many are left."""
+        sent = 0
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
             plain = _to_plain(row)
@@ -148,10 +142,10 @@ class LogFedStream(Stream):
                 plain = trim(plain, self.effective_schema)
             record = self.post_process(plain, context)
             if record is not None:
-                if write:
-                    self._write_record_message(record)
-                yield record
+                self._write_record_message(record)
+                sent += 1
             self._index += 1
+        return sent
 
 
 def _to_plain(row: Any) -> dict[str, Any]:

@@ -5,33 +5,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
-import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
 
 import click
-import msgspec
 from jsonschema import Draft202012Validator
 from singer_sdk import Tap
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
-from tap_sequence.api.addresses import API_URLS, DEFAULT_PORTS, canonical_url
-from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
+from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.runtime.log_records import clean_log_records
-from tap_sequence.runtime.progress import Progress, display_for
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
-from tap_sequence.runtime.waiting import Waiting
 from tap_sequence.settings import (
     CONFIG_JSONSCHEMA,
-    DEMO,
     Settings,
     fill_defaults,
     find_environment_problems,
@@ -53,13 +45,9 @@ from tap_sequence.singer.cli import (
 )
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES, ActivityLogStream
-from tap_sequence.source import plan_run
-from tap_sequence.sync.bookmark import REPLICATION_KEY, Bookmark, Query
-from tap_sequence.sync.incremental import LogSync
-from tap_sequence.sync.models import PageRequest, SortOrder
-from tap_sequence.text.redaction import MASK, clean, excerpt
-from tap_sequence.transforms.metadata import TEXT, to_schema
-from tap_sequence.transforms.privacy import ActorEmail
+from tap_sequence.source import Source
+from tap_sequence.sync.bookmark import REPLICATION_KEY
+from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 
 if TYPE_CHECKING:
@@ -67,16 +55,11 @@ if TYPE_CHECKING:
 
     from singer_sdk import Stream
 
-    from tap_sequence.api.client import SequenceClient
 
 if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
-
-
-CONNECTION_TEST_SECONDS = 15.0
-"""How long `--test` waits for an answer, and how long it retries: someone is looking at it."""
 
 
 class SequenceTap(Tap):
@@ -137,75 +120,9 @@ class SequenceTap(Tap):
         return settings_of(self.config)
 
     @cached_property
-    def actor_email(self) -> ActorEmail:
-        """What becomes of actors' e-mail addresses."""
-        return ActorEmail(self.settings.actor_email, self.settings.actor_email_salt)
-
-    def schema_of(self, stream: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the schema that says what a stream's records will hold with these settings.
-
-        Args:
-            stream: The stream's name.
-            given: The same from a catalog, which may be older or have less in it.
-        """
-        schema = self.actor_email.to_schema(SCHEMAS.get(stream, {}), given)
-        return to_schema(schema, self.settings.metadata)
-
-    @cached_property
-    def base_url(self) -> str:
-        """The API's base URL. In environment demo this starts the simulator."""
-        if self.settings.is_demo:
-            from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
-
-            simulator = Simulator(SimulatedApi.demo(credentials=self._credentials))
-            simulator.start()
-            return simulator.base_url
-        return canonical_url(self.settings.api_url or API_URLS[self.settings.environment])
-
-    @cached_property
-    def query(self) -> Query:
-        """What this run's cursors belong to."""
-        # The simulator's port is another in every run; its logs are the same.
-        return Query(
-            DEMO if self.settings.is_demo else _host(self.base_url),
-            self.settings.api_version,
-            self.settings.activity_log_object_id,
-            self.settings.activity_log_object_entity_id,
-        )
-
-    @cached_property
-    def client(self) -> SequenceClient:
-        """The client that all streams share."""
-        return self._new_client()
-
-    def _new_client(self, *, patience: float = math.inf) -> SequenceClient:
-        """Return a client that tries, and retries, for no longer than so many seconds."""
-        # Only who asks the API needs them.
-        from tap_sequence.api.client import SequenceClient  # noqa: PLC0415
-        from tap_sequence.api.decoder import PageDecoder  # noqa: PLC0415
-
-        settings = msgspec.structs.replace(
-            self.settings,
-            request_timeout_seconds=min(self.settings.request_timeout_seconds, patience),
-            retry_budget_seconds=min(self.settings.retry_budget_seconds, patience),
-        )
-        return SequenceClient(
-            base_url=self.base_url,
-            credentials=self._credentials,
-            settings=settings,
-            decoder=PageDecoder(
-                ACTIVITY_LOGS_SCHEMA,
-                self.logger,
-                metadata_as_text=self.settings.metadata == TEXT,
-                skip_invalid_logs=self.settings.invalid_logs == "skip",
-            ),
-            logger=self.logger,
-        )
-
-    @property
-    def _credentials(self) -> tuple[str, str]:
-        # Only environment demo does without, and takes whatever it is given.
-        return self.settings.client_id or DEMO, self.settings.client_secret or DEMO
+    def source(self) -> Source:
+        """What reads the account."""
+        return Source(self.settings, logger=self.logger, stop_signals=self.stop_signals)
 
     @classmethod
     def _learn_environment_secrets(cls) -> None:
@@ -260,22 +177,13 @@ class SequenceTap(Tap):
                     raise StateError(msg)
         super().load_state(state)
         if ActivityLogStream.name in bookmarks:
-            self.load_bookmark(ActivityLogStream.name)
+            self.source.bookmark(bookmarks[ActivityLogStream.name])
         elif bookmarks:
             self.logger.warning(
                 "The state holds nothing for %s, only for: %s. The log is read as without state.",
                 ActivityLogStream.name,
                 ", ".join(bookmarks),
             )
-
-    def load_bookmark(self, stream: str, fed: Sequence[str] = ()) -> Bookmark:
-        """Return the bookmark in a stream's part of the state, for a run that feeds some streams."""
-        part = self.state.get("bookmarks", {}).get(stream, {})
-        return Bookmark.load(part, self.query, self.settings.lookback_seconds, fed)
-
-    def new_bookmark(self) -> Bookmark:
-        """Return the bookmark of a run without state."""
-        return Bookmark(self.query, self.settings.lookback_seconds)
 
     # Streams and the command line
 
@@ -298,7 +206,7 @@ class SequenceTap(Tap):
     def _catalog_schema(self, stream: str, given: Schema) -> Schema:
         own = SCHEMAS[stream]
         schema = catalog_schema(own, given.to_dict(), (*ActivityLogStream.primary_keys, REPLICATION_KEY))
-        return Schema.from_dict(self.schema_of(stream, schema))
+        return Schema.from_dict(self.source.schema_of(stream, schema))
 
     # A stream that is not selected has no column left for the SDK, so that a map of it, or of all streams, would be refused.
     @override
@@ -311,32 +219,7 @@ class SequenceTap(Tap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return [stream_type(self) for stream_type in STREAM_TYPES]
-
-    def plan_run(self, bookmark: Bookmark, waiting: Waiting, logger: logging.Logger) -> LogSync:
-        """Return one run over the log, which goes on from the bookmark and moves it."""
-        return plan_run(self.client, bookmark, settings=self.settings, waiting=waiting, logger=logger)
-
-    def new_progress(self) -> Progress:
-        """Return what counts a run, and shows how far it is."""
-        return Progress(display_for(self.logger, sys.stderr, sys.stdout))
-
-    def check_connection(self) -> str:
-        """Ask for one log, and say in one line that it worked.
-
-        Raises:
-            TapSequenceError: It did not; the text says what to do.
-        """
-        request = PageRequest(SortOrder.DESCENDING, None, 1)
-        client = self._new_client(patience=CONNECTION_TEST_SECONDS)
-        page = Waiting(self.stop_signals).call(lambda: client.fetch(request, limit=1))
-        newest = (
-            f"the newest log is from {excerpt(page.logs[0].created_at_text)}"
-            if page.logs
-            else "there is no log yet"
-        )
-        total = "" if page.total is None else f", {page.total} logs in all"
-        return f"Connected to {self.query.host}, API version {self.settings.api_version}: {newest}{total}."
+        return [stream_type(self, self.source) for stream_type in STREAM_TYPES]
 
     # The SDK's own raises where the run may not stop, and exits with status 0, so that a stopped run would look like a finished one.
     @override
@@ -365,7 +248,7 @@ class SequenceTap(Tap):
         # One line is the answer.
         with without_info(cls.logger):
             tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
-            click.echo(clean(MASK.apply(tap.check_connection())), err=True)
+            click.echo(clean(MASK.apply(tap.source.check())), err=True)
         ctx.exit()
 
     @classmethod
@@ -386,14 +269,6 @@ class SequenceTap(Tap):
     @override
     def get_singer_command(cls) -> click.Command:
         return TapCommand.from_sdk(super().get_singer_command(), cls)
-
-
-def _host(url: str) -> str:
-    """Return host, port and path of a URL, written the same for all spellings of the same place."""
-    parts = urlsplit(url)
-    host, _, port = parts.netloc.rpartition(":") if parts.port else (parts.netloc, "", "")
-    is_usual = parts.port == DEFAULT_PORTS[parts.scheme]
-    return host.lower() + ("" if is_usual or not port else f":{port}") + parts.path
 
 
 def _checked(file: IO[str] | None, source: str) -> IO[str] | None:

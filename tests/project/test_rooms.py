@@ -16,7 +16,8 @@ from tests.support.harness import ROOT
 PACKAGE = ROOT / "tap_sequence"
 
 LAYERS = (
-    ("singer", "__main__"),
+    ("__main__",),
+    ("singer",),
     ("source",),
     ("settings",),
     ("api", "prefetch", "transforms", "runtime"),

@@ -361,7 +361,7 @@ def test_a_stream_map_that_fails_is_told_without_the_values_that_it_met(
 def test_test_gives_up_soon_on_a_host_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tap_sequence.singer.tap.CONNECTION_TEST_SECONDS", 2.0)
+    monkeypatch.setattr("tap_sequence.source.CONNECTION_TEST_SECONDS", 2.0)
     config = {**CREDENTIALS, "api_url": "http://127.0.0.1:1"}
     began = time.monotonic()
     run = _run_cli(tmp_path, config, "--test")

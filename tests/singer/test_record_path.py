@@ -12,8 +12,9 @@ import pytest
 from singer_sdk.exceptions import AbortedSyncPausedException
 
 from tap_sequence.simulator import Simulator
-from tap_sequence.singer import streams
+from tap_sequence.singer.streams import ActivityLogStream
 from tap_sequence.singer.tap import SequenceTap
+from tap_sequence.sync import run as run_module
 from tests.support.harness import Recorder, Run, config_for, discover, select
 
 Simulate = Callable[..., Simulator]
@@ -103,7 +104,7 @@ def test_a_selection_of_everything_and_a_map_of_another_stream_change_nothing(si
 def test_a_limit_to_the_number_of_records_is_kept(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams.ActivityLogStream, "ABORT_AT_RECORD_COUNT", 7)
+    monkeypatch.setattr(ActivityLogStream, "ABORT_AT_RECORD_COUNT", 7)
     recorder = Recorder()
     with pytest.raises(AbortedSyncPausedException):
         SequenceTap(config=config_for(simulate(20)), message_writer=recorder).sync_all()
@@ -114,7 +115,7 @@ def test_a_limit_to_the_number_of_records_is_kept(
 def test_a_state_stands_within_a_page_too_and_describes_only_what_is_before_it(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, stream_maps: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(streams, "STATE_EVERY_RECORDS", 40)
+    monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_RECORDS", 40)
     recorder = written(config_for(simulate(100), stream_maps=stream_maps))
     kinds = "".join(message["type"][0] for message in recorder.messages if message["type"] != "SCHEMA")
     assert re.findall("R+", kinds) == ["R" * 40, "R" * 40, "R" * 20]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tap_sequence.simulator import Fault, Simulator
-from tap_sequence.singer import streams
 from tap_sequence.singer.tap import SequenceTap
+from tap_sequence.sync import run as run_module
 from tests.support.harness import STREAMS, as_sent, config_for, discover, run_here, run_process, select
 
 Simulate = Callable[..., Simulator]
@@ -144,7 +144,7 @@ def test_a_state_is_written_while_a_page_is_still_on_its_way(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The contract: one every 30 seconds while reading. Here every 50 milliseconds, with 300 for a page."""
-    monkeypatch.setattr(streams, "STATE_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_SECONDS", 0.05)
     simulator = simulate(250, latency=(0.3, 0.3))
     run = run_here(config_for(simulator))
     assert run.ids == simulator.store.ids()

@@ -21,7 +21,6 @@ from tap_sequence.singer.tap import SequenceTap
     ("owner", "name", "parameters"),
     [
         (Stream, "_sync_records", ["self", "context", "write_messages"]),
-        (Stream, "_write_state_message", ["self"]),
         (Stream, "_write_record_message", ["self", "record"]),
         (Stream, "_write_activate_version_message", ["self", "full_table_version"]),
         (Stream, "_check_max_record_limit", ["self", "current_record_index"]),
@@ -70,7 +69,7 @@ def test_the_tap_overrides_nothing_else_that_is_private() -> None:
         names = {name for name in vars(child) if name.startswith("_") and not name.startswith("__")}
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
 
-    assert overridden(ActivityLogStream, Stream) == {"_sync_records", "_write_state_message"}
+    assert overridden(ActivityLogStream, Stream) == {"_sync_records"}
     assert overridden(LogFedStream, Stream) == set()
     assert overridden(ActivityLogItemStream, Stream) == {"_sync_records"}
     assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}
