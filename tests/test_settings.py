@@ -141,4 +141,4 @@ def test_the_state_belongs_to_a_host_however_its_name_is_written(url: str) -> No
     assert tap.source.query.host == "api.example.com"
     assert SequenceTap(
         config={"environment": "production", "client_id": "i", "client_secret": "s"}
-    ).query.host == ("eu.sequencehq.com/api")
+    ).source.query.host == ("eu.sequencehq.com/api")

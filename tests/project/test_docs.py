@@ -142,7 +142,7 @@ def test_the_page_on_architecture_has_every_module_and_no_other() -> None:
     modules = {
         path for path in paths if not path.startswith(tuple(folders)) and not path.endswith("__init__.py")
     }
-    table = page.split("\n## What lives where\n")[1].split("\n## ")[0]
+    table = page.split("\n## The rooms\n")[1].split("\n## ")[0]
     named = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in _CODE.findall(row)]
     assert sorted(named) == sorted(modules | folders)
     others = set(re.findall(r"(?<![\w/])\w+\.py\b", page)) - {"__init__.py"}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
 
@@ -115,11 +114,3 @@ def test_below_the_fronts_neither_the_sdk_nor_click_nor_jsonschema_is_loaded(roo
 )
 def test_imports_are_found_wherever_they_stand(code: str, names: set[str]) -> None:
     assert set(imports(ast.parse(code))) == names
-
-
-def sizes() -> dict[Path, int]:
-    return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
-
-
-def test_no_file_is_longer_than_300_lines() -> None:
-    assert {path.relative_to(PACKAGE).as_posix(): size for path, size in sizes().items() if size > 300} == {}
