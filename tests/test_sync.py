@@ -787,6 +787,38 @@ def test_a_list_that_comes_oldest_first_whatever_is_asked_is_read_forward(
     assert set(api.store.ids()[701:]) <= set(bare.ids) < set(api.store.ids()[600:])
 
 
+@pytest.mark.parametrize("page_size", [1, 2, 7, 100])
+@pytest.mark.parametrize("news", [0, 1, 250])
+def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothing(
+    page_size: int, news: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API lists newest first from now on, and answers the saved cursor with its first page: the anchor."""
+    api = account(300, unknown_cursor=UnknownCursor.FIRST_PAGE)
+    state = dict(run(api, now=long_after, page_size=page_size).states[-1])
+    *before, last = api.store.logs()
+    before_anchor = [log["id"] for log in before[-10:]]
+    state |= {"anchor_id": last["id"], "anchor_created_at": last["createdAt"], "before_anchor": before_anchor}
+    state |= {"cursor": "Zm9yZ290dGVu", "recent_ids": [last["id"]], "logs_before_anchor": 299}
+
+    new: list[str] = []
+
+    def happen() -> None:
+        if not new:
+            new.extend(api.store.grow(news))
+
+    result = run(
+        api,
+        state,
+        now=long_after,
+        page_size=page_size,
+        fixed_order=SortOrder.DESCENDING,
+        between_batches=happen,
+    )
+    after = run(api, result.states[-1], now=long_after, page_size=page_size, fixed_order=SortOrder.DESCENDING)
+    assert sorted([*result.ids, *after.ids]) == sorted(new)
+    assert "not expected there" in caplog.text
+
+
 def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_misses_no_new_log() -> None:
     """What an earlier version left: a cursor deep in the past."""
     api = account(650)
