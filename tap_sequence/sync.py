@@ -287,9 +287,10 @@ class LogSync:
             for request, page in pages:
                 new = plan.new(page.logs, _knows_none)
                 wanted = [log for log in new if start_date <= log.created_at < until]
-                # What has come since lies before the anchor is met, and the next run meets it again.
-                if request.order is SortOrder.DESCENDING and not has_met_anchor:
-                    has_met_anchor = not goal.isdisjoint(page.ids())
+                # What is newer than the anchor, such as what has come since, the next run meets again.
+                is_newer = request.order is SortOrder.DESCENDING and not has_met_anchor
+                has_met_anchor = has_met_anchor or not goal.isdisjoint(page.ids())
+                if is_newer or (request.order is SortOrder.ASCENDING and (has_met_anchor or not goal)):
                     self._bookmark.settle(log.id for log in wanted)
                 newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
                 yield Batch(wanted, _ignore, _nothing, read=len(page.logs), seen=0)

@@ -625,6 +625,39 @@ def test_an_earlier_start_date_is_read_back_to(cursor_kind: CursorKind, end_of_l
     assert run(api, third.states[-1], now=long_after, start_date=times[700]).ids == []
 
 
+@pytest.mark.parametrize("order", [None, SortOrder.ASCENDING])
+@pytest.mark.parametrize("lookback", [0, 300])
+@pytest.mark.parametrize("page_size", [1, 7, 100])
+def test_logs_that_come_while_an_earlier_start_date_is_read_back_to_are_emitted_once(
+    page_size: int, lookback: int, order: SortOrder | None
+) -> None:
+    api = account(60)
+    newest = parse_timestamp(created(api, -1))
+    now = newest + 400 * SECOND
+    ids: list[str] = []
+    state: dict[str, Any] = {}
+    # Later than all logs, also those that come while the second run is on.
+    for start, is_busy in ((now, False), (1, True), (1, False)):
+
+        def happen(is_busy: bool = is_busy) -> None:  # noqa: FBT001
+            if is_busy and len(api.store) < 80:
+                api.store.add_at([newest + len(api.store) * SECOND])
+
+        result = run(
+            api,
+            state,
+            now=lambda: now,
+            page_size=page_size,
+            lookback_seconds=lookback,
+            start_date=start,
+            fixed_order=order,
+            between_batches=happen,
+        )
+        state = result.states[-1]
+        ids += result.ids
+    assert sorted(ids) == sorted(api.store.ids())
+
+
 def test_a_run_that_is_killed_on_the_way_back_to_an_earlier_start_date_misses_nothing() -> None:
     api = account(1000)
     times = [parse_timestamp(log["createdAt"]) for log in api.store.logs()]
