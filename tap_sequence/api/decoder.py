@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import repeat
 from types import GenericAlias
 from typing import Any, NamedTuple, Self
 
@@ -494,10 +495,8 @@ def _check_encoding(body: bytes) -> None:
     msgspec looks at what it keeps only: a broken byte in the key `after` would make it an unknown field, and the list
     end there.
     """
-    if len(body) < _MANY_BYTES:
-        body.decode()
-        return
-    # In parts: one emoji makes the text of all of it four times as large as the body.
+    # In parts: one emoji makes the text of all of it four times as large as the body, and to get so much memory from the
+    # system for each page takes longer than all else that is done with it.
     decode = codecs.getincrementaldecoder("utf-8")().decode
     for start in range(0, len(body), _CHUNK_BYTES):
         decode(body[start : start + _CHUNK_BYTES])
@@ -547,7 +546,7 @@ def quote(body: bytes) -> str:
 
 
 def _to_texts(elements: list[msgspec.Raw]) -> list[Any]:
-    return [str(raw, "utf-8") for raw in elements]
+    return list(map(str, elements, repeat("utf-8")))
 
 
 def _to_values(elements: list[msgspec.Raw]) -> list[Any]:

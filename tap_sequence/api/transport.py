@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
@@ -194,10 +194,12 @@ class Transport:
     def _exchange(
         self, session: requests.Session, url: str, parameters: Mapping[str, Any] | None, take: Take
     ) -> Answer:
+        given = {name: value for name, value in (parameters or {}).items() if value is not None}
         sent_at, started = self._now(), self._monotonic()
         try:
+            # As text: a mapping makes requests look for what it might be instead, at length.
             response = session.get(
-                url, params=parameters, timeout=self._timeout, allow_redirects=False, stream=True
+                url, params=urlencode(given), timeout=self._timeout, allow_redirects=False, stream=True
             )
         except TypeError as error:
             # A proxy without a host, http://me:pw@, trips requests.

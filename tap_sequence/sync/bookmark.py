@@ -6,12 +6,13 @@ Plain Python: it knows neither HTTP nor Singer. See docs/state.md for its meanin
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from tap_sequence.errors import StateError
 from tap_sequence.sync.models import Log
@@ -104,11 +105,6 @@ class Edit(Enum):
     """It was set forward or removed: the position decides what is new, so that nothing is passed over."""
 
 
-class _Seen(NamedTuple):
-    created_at: int
-    page: int
-
-
 class Bookmark:
     """Where the runs stand. A walk tells it what was emitted; it tells what to save.
 
@@ -151,7 +147,8 @@ class Bookmark:
         # Known from before this walk, and not met by it yet, with the time of creation.
         self._carried: dict[str, int] = {}
         # Met by this walk from the cursor on, in the order in which they were last met.
-        self._met: dict[str, _Seen] = {}
+        # Each with its time of creation and the number of the page.
+        self._met: dict[str, tuple[int, int]] = {}
         # Those of the carried that the cursor has passed in this walk, by time: kept while within the lookback.
         self._passed: list[tuple[int, str]] = []
         self._emitted_ids: list[str] = []
@@ -304,7 +301,7 @@ class Bookmark:
 
     def forward_begins(self) -> None:
         """A forward walk starts from the saved cursor, or from the start of the list where there is none."""
-        self._carried.update((log_id, seen.created_at) for log_id, seen in self._met.items())
+        self._carried.update((log_id, created_at) for log_id, (created_at, _) in self._met.items())
         self._met = {}
         self._passed = []
         self._emitted_ids = []
@@ -409,7 +406,7 @@ class Bookmark:
         self.logs_before_anchor = logs_before_anchor
         self.before_anchor = tuple(before_anchor)
         self._carried = {}
-        self._met = {log.id: _Seen(log.created_at, self._page) for log in read}
+        self._met = {log.id: (log.created_at, self._page) for log in read}
 
     def cursor_won(self, cursor: str) -> None:
         """After a backward walk: a forward walk from `cursor` is known to begin with the anchor."""
@@ -423,17 +420,22 @@ class Bookmark:
     def _meet(self, log: Log) -> None:
         self._carried.pop(log.id, None)
         self._met.pop(log.id, None)
-        self._met[log.id] = _Seen(log.created_at, self._page)
+        self._met[log.id] = (log.created_at, self._page)
 
     def _pass_to_page(self) -> None:
-        """Carry on what was met before the page under way, to which the cursor now leads."""
-        met, self._met = self._met, {}
-        for log_id, seen in met.items():
-            if seen.page == self._page:
-                self._met[log_id] = seen
-            else:
-                self._carried[log_id] = seen.created_at
-                heapq.heappush(self._passed, (seen.created_at, log_id))
+        """Carry on what was met before the page under way, to which the cursor now leads, and is within the lookback."""
+        bound = math.inf if self.latest is None else self.latest - self.lookback
+        page_under_way = self._page
+        passed = []
+        for log_id, (created_at, page) in self._met.items():
+            if page == page_under_way:
+                break
+            passed.append(log_id)
+            if created_at >= bound:
+                self._carried[log_id] = created_at
+                heapq.heappush(self._passed, (created_at, log_id))
+        for log_id in passed:
+            del self._met[log_id]
 
     def _forget_passed(self) -> None:
         """Forget what the cursor has passed and is older than the lookback."""

@@ -182,22 +182,28 @@ class LogSync:
     def _pages_from_saved_cursor(self) -> Pages | None:
         """Return the walk from the saved cursor or, with a warning, None where the API does not honour it.
 
-        Data tells: the first log must be the one that stood there when the cursor was saved.
+        Data tells: the first log must be the one that stood there when the cursor was saved, and none from before it may
+        follow, or the list goes the other way.
         """
         cursor = self._bookmark.cursor
         if cursor is None:
             return self._pages_from_start()
         pages = self._walk_forward(cursor)
         try:
-            skipped, first = _first_page_with_logs(pages)
+            begun = _begin(pages)
         except BadRequestError as error:
             why = f"the API refuses it ({error})"
         except PaginationLoopError:
             why = "the API leads in circles from it"
         else:
-            log_id = first[1].logs[0].id if first else None
-            if first and self._bookmark.is_continued_by(log_id):
-                return _chain([first], pages)
+            skipped = next((place for place, (_, page) in enumerate(begun) if page.logs), len(begun))
+            ids = [log.id for log in _logs_of(begun)]
+            is_continued = bool(ids) and self._bookmark.is_continued_by(ids[0])
+            # An anchor that was deleted may be named among those before the one that took its place.
+            settled = next((log_id for log_id in ids[1:] if log_id in self._bookmark.before_anchor), None)
+            if is_continued and settled is None:
+                return _chain(begun[skipped:], pages)
+            log_id = settled if is_continued else next(iter(ids), None)
             found = "nothing" if log_id is None else f"a log that was not expected there ({log_id})"
             why = f"the API answers it with {found} after {skipped} empty pages"
         self._logger.warning(
@@ -281,9 +287,10 @@ class LogSync:
             for request, page in pages:
                 new = plan.new(page.logs, _knows_none)
                 wanted = [log for log in new if start_date <= log.created_at < until]
-                # What has come since lies before the anchor is met, and the next run meets it again.
-                if request.order is SortOrder.DESCENDING and not has_met_anchor:
-                    has_met_anchor = not goal.isdisjoint(page.ids())
+                # What is newer than the anchor, such as what has come since, the next run meets again.
+                is_newer = request.order is SortOrder.DESCENDING and not has_met_anchor
+                has_met_anchor = has_met_anchor or not goal.isdisjoint(page.ids())
+                if is_newer or (request.order is SortOrder.ASCENDING and (has_met_anchor or not goal)):
                     self._bookmark.settle(log.id for log in wanted)
                 newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
                 yield Batch(wanted, _ignore, _nothing, read=len(page.logs), seen=0)

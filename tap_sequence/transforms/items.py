@@ -47,7 +47,7 @@ class ItemRows:
 
         Every row has every column: what the API left out is null. An item that is null gives no row.
         """
-        of_log = self._log_values(record)
+        of_log = _with_nulls(self._log_values(record))
         set_aside = _by_item(record.unmapped) if record.unmapped else {}
         rows = []
         for place, item in enumerate(record.activityLogItems or ()):
@@ -58,8 +58,7 @@ class ItemRows:
                 of_item = self._item_values(item)
             except AttributeError:  # The actor or the object is null or missing.
                 of_item = tuple(_value_at(item, path) for path in self._places_in_item)
-            values = (*of_log, *of_item, *of_target)
-            row = self._row(*[None if value is msgspec.UNSET else value for value in values])
+            row = self._row(*of_log, *_with_nulls(of_item), *_with_nulls(of_target))
             # Without them the row would have no key, or belong to no log.
             if not row.id:
                 row.id = f"{record.id}:{place}"
@@ -73,7 +72,16 @@ class ItemRows:
 
 def count_rows(record: Any) -> int:
     """Return how many rows a decoded log gives."""
-    return sum(item is not None for item in record.activityLogItems or ())
+    items = record.activityLogItems or []
+    return len(items) - items.count(None)
+
+
+def _with_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return values with null for each that is missing."""
+    # Few have one that is, and looking for it in compiled code costs little.
+    if msgspec.UNSET not in values:
+        return values
+    return tuple([None if value is msgspec.UNSET else value for value in values])
 
 
 def _by_item(unmapped: str) -> dict[int, dict[str, msgspec.Raw]]:

@@ -625,6 +625,39 @@ def test_an_earlier_start_date_is_read_back_to(cursor_kind: CursorKind, end_of_l
     assert run(api, third.states[-1], now=long_after, start_date=times[700]).ids == []
 
 
+@pytest.mark.parametrize("order", [None, SortOrder.ASCENDING])
+@pytest.mark.parametrize("lookback", [0, 300])
+@pytest.mark.parametrize("page_size", [1, 7, 100])
+def test_logs_that_come_while_an_earlier_start_date_is_read_back_to_are_emitted_once(
+    page_size: int, lookback: int, order: SortOrder | None
+) -> None:
+    api = account(60)
+    newest = parse_timestamp(created(api, -1))
+    now = newest + 400 * SECOND
+    ids: list[str] = []
+    state: dict[str, Any] = {}
+    # Later than all logs, also those that come while the second run is on.
+    for start, is_busy in ((now, False), (1, True), (1, False)):
+
+        def happen(is_busy: bool = is_busy) -> None:  # noqa: FBT001
+            if is_busy and len(api.store) < 80:
+                api.store.add_at([newest + len(api.store) * SECOND])
+
+        result = run(
+            api,
+            state,
+            now=lambda: now,
+            page_size=page_size,
+            lookback_seconds=lookback,
+            start_date=start,
+            fixed_order=order,
+            between_batches=happen,
+        )
+        state = result.states[-1]
+        ids += result.ids
+    assert sorted(ids) == sorted(api.store.ids())
+
+
 def test_a_run_that_is_killed_on_the_way_back_to_an_earlier_start_date_misses_nothing() -> None:
     api = account(1000)
     times = [parse_timestamp(log["createdAt"]) for log in api.store.logs()]
@@ -785,6 +818,38 @@ def test_a_list_that_comes_oldest_first_whatever_is_asked_is_read_forward(
     assert sorted(earlier.ids) == sorted(api.store.ids()[:300])
     bare = run(api, {"replication_key_value": created(api, 700)}, now=long_after, fixed_order=order)
     assert set(api.store.ids()[701:]) <= set(bare.ids) < set(api.store.ids()[600:])
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 7, 100])
+@pytest.mark.parametrize("news", [0, 1, 250])
+def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothing(
+    page_size: int, news: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The API lists newest first from now on, and answers the saved cursor with its first page: the anchor."""
+    api = account(300, unknown_cursor=UnknownCursor.FIRST_PAGE)
+    state = dict(run(api, now=long_after, page_size=page_size).states[-1])
+    *before, last = api.store.logs()
+    before_anchor = [log["id"] for log in before[-10:]]
+    state |= {"anchor_id": last["id"], "anchor_created_at": last["createdAt"], "before_anchor": before_anchor}
+    state |= {"cursor": "Zm9yZ290dGVu", "recent_ids": [last["id"]], "logs_before_anchor": 299}
+
+    new: list[str] = []
+
+    def happen() -> None:
+        if not new:
+            new.extend(api.store.grow(news))
+
+    result = run(
+        api,
+        state,
+        now=long_after,
+        page_size=page_size,
+        fixed_order=SortOrder.DESCENDING,
+        between_batches=happen,
+    )
+    after = run(api, result.states[-1], now=long_after, page_size=page_size, fixed_order=SortOrder.DESCENDING)
+    assert sorted([*result.ids, *after.ids]) == sorted(new)
+    assert "not expected there" in caplog.text
 
 
 def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_misses_no_new_log() -> None:
