@@ -17,7 +17,17 @@ from jsonschema import Draft202012Validator
 from tap_sequence.schema import SCHEMAS, SCHEMAS_DIR
 from tap_sequence.simulator import Simulator
 from tap_sequence.transforms.trimming import catalog_schema, missing_fields, trim
-from tests.harness import STREAMS, Run, as_sent, catalog_entry, config_for, discover, run_here, run_process, select
+from tests.harness import (
+    STREAMS,
+    Run,
+    as_sent,
+    catalog_entry,
+    config_for,
+    discover,
+    run_here,
+    run_process,
+    select,
+)
 
 Simulate = Callable[..., Simulator]
 
