@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from benchmarks.table import render
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
 from tap_sequence.text.redaction import MASK
 from tap_sequence.text.secret_mask import SecretMask
@@ -19,6 +20,7 @@ settings.load_profile("suite")
 
 
 _COUNTS: Counter[str] = Counter()
+_TABLES: dict[str, dict[str, dict[str, str]]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)  # Before `-m` looks at the marks.
@@ -58,19 +60,32 @@ def count(what: str, number: int = 1) -> None:
     _COUNTS[what] += number
 
 
+def tabulate(table: str, row: str, **cells: str) -> None:
+    """Add cells, by the heads of their columns, to a table that the end of the test run prints."""
+    _TABLES.setdefault(table, {}).setdefault(row, {}).update(cells)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["counts"] = dict(_COUNTS)
+        session.config.workeroutput.update(counts=dict(_COUNTS), tables=_TABLES)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    _COUNTS.update(getattr(node, "workeroutput", {}).get("counts", {}))
+    output = getattr(node, "workeroutput", {})
+    _COUNTS.update(output.get("counts", {}))
+    for table, rows in output.get("tables", {}).items():
+        for row, cells in rows.items():
+            tabulate(table, row, **cells)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for what, number in sorted(_COUNTS.items()):
         terminalreporter.write_line(f"{what}: {number}")
+    for title, rows in sorted(_TABLES.items()):
+        columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+        lines = [[row, *(cells.get(column, "") for column in columns)] for row, cells in rows.items()]
+        terminalreporter.write_line("\n" + render(title, ["", *columns], lines))
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import yaml
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, SimulatedApi, Simulator
 from tap_sequence.singer.tap import SequenceTap
-from tests.conftest import count
+from tests.conftest import tabulate
 from tests.support.meltano_project import copy_project, meltano, run
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
@@ -144,7 +144,7 @@ def by_command(project: Project, values: dict[str, Any]) -> dict[str, str]:
     return {}
 
 
-WAYS = {
+WAYS: dict[str, Callable[[Project, dict[str, Any]], dict[str, str]]] = {
     "environment variables": by_variables,
     ".env": by_env_file,
     "meltano.yml": by_file,
@@ -164,11 +164,9 @@ def restored(project: Project) -> Iterator[Project]:
     project.restore()
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=list(WAYS))
+@pytest.mark.parametrize("way", WAYS)
 def test_every_setting_reaches_the_tap_and_the_run_passes(
-    restored: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    way: Callable[[Project, dict[str, Any]], dict[str, str]],
+    restored: Project, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     project = restored
     monkeypatch.setattr("tap_sequence.simulator.api.VERSION", OTHER_VERSION)
@@ -180,16 +178,18 @@ def test_every_setting_reaches_the_tap_and_the_run_passes(
         values |= {"activity_log_object_id": actor["id"], "activity_log_object_entity_id": actor["entityId"]}
         for name, definition in definitions().items():
             assert values[name] != definition.get("default"), name
-        done = meltano(project.folder, "run", "sequence-to-jsonl", **way(project, values))
+        done = meltano(project.folder, "run", "sequence-to-jsonl", **WAYS[way](project, values))
         received = simulator.requests
     assert done.returncode == 0, done.stderr
     got = json.loads(project.seen.read_text(encoding="utf-8"))
-    assert {name: got.get(name) for name in values} == values
-    # As text true would equal 'true' to no one, and 1 would equal true to Python.
+    for name, value in values.items():
+        # 1 would equal true to Python.
+        arrived = got.get(name) == value and type(got[name]) is type(value)
+        tabulate("Settings by the ways that Meltano has", name, **{way: "arrives" if arrived else "NO"})
+    assert got == values
     assert {name: type(value) for name, value in got.items()} == {
         name: type(value) for name, value in values.items()
     }
-    count(f"Settings that reach the tap {way.__name__.replace('_', ' ')}", len(values))
 
     assert {request.headers["sequence-version"] for request in received} == {values["api_version"]}
     assert {request.query["activityLogObjectId"] for request in received} == {actor["id"]}

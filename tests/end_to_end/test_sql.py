@@ -16,9 +16,8 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml
 
-from tap_sequence.simulator import Options, SimulatedApi, Simulator
+from tap_sequence.simulator import Drift, Options, SimulatedApi, Simulator
 from tap_sequence.simulator.store import Timeline
 from tests.support.duckdb_file import ask_duckdb
 from tests.support.harness import (
@@ -32,6 +31,7 @@ from tests.support.harness import (
     utc,
     uv,
 )
+from tests.support.meltano_project import LOADERS
 from tests.support.pages import blocks_in
 from tests.support.postgres import run_postgres
 
@@ -47,10 +47,6 @@ MICROSECONDS_PER_STEP = 3600 * 1_000_000
 LOGS = 1000
 
 PAGE = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
-LOADERS = {
-    loader["name"]: loader
-    for loader in yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))["plugins"]["loaders"]
-}
 POSTGRES_SCHEMA = LOADERS["target-postgres"]["config"]["default_target_schema"].replace(
     "$MELTANO_ENVIRONMENT", "prod"
 )
@@ -100,7 +96,9 @@ def load(
 def messages() -> list[dict[str, Any]]:
     """What the tap writes of both streams."""
     timeline = Timeline(int(FIRST_LOG.timestamp() * 1_000_000), MICROSECONDS_PER_STEP)
-    api = SimulatedApi(Options(), timeline=timeline)
+    # Fields that the schema does not know: for the queries of `unmapped`.
+    drift = (Drift("unknown-field"), Drift("unknown-field-item"))
+    api = SimulatedApi(Options(drift=drift), timeline=timeline)
     api.store.grow(LOGS)
     with Simulator(api) as simulator:
         config = config_for(simulator)
@@ -363,6 +361,31 @@ def due_dates(facts: Facts) -> list[Row]:
     ]
 
 
+def new_fields(facts: Facts) -> list[Row]:
+    places: dict[str, list[Row]] = defaultdict(list)
+    for log in facts.logs:
+        for place in json.loads(log["unmapped"] or "{}"):
+            places[place].append(log)
+    assert {"brandNew", "activityLogItems[0].brandNew"} <= places.keys()
+    return [
+        {
+            "place": place,
+            "logs": len(logs),
+            "first_time": min(log["createdAt"] for log in logs),
+            "last_time": max(log["createdAt"] for log in logs),
+        }
+        for place, logs in places.items()
+    ]
+
+
+def new_values(facts: Facts) -> list[Row]:
+    return [
+        {"createdAt": item["createdAt"], "summary": item["summary"], "year": str(value["since"])}
+        for item in facts.items
+        if item["unmapped"] and (value := json.loads(item["unmapped"])["brandNew"])
+    ]
+
+
 EXPECTED: dict[str, Callable[[Facts], list[Row]]] = {
     "Who changed this invoice?": of_an_invoice,
     "What did this person do in that week?": of_a_person,
@@ -378,6 +401,8 @@ EXPECTED: dict[str, Callable[[Facts], list[Row]]] = {
     "When was the log silent for longest?": silences,
     "Is the load complete?": whole,
     "Which items mention a due date?": due_dates,
+    "Which fields did the API add?": new_fields,
+    "What does a field hold that the API added?": new_values,
 }
 
 

@@ -247,3 +247,13 @@ def test_a_complete_catalog_is_missing_nothing_and_requires_only_what_it_has(sch
                 check(inner)
 
     check(result)
+
+
+def test_a_length_that_the_catalog_gives_a_field_reaches_the_schema(simulate: Simulate) -> None:
+    """Some databases take no primary key without one: docs/targets.md."""
+    schemas = copy.deepcopy(SCHEMAS)
+    for schema in schemas.values():
+        schema["properties"]["id"]["maxLength"] = 255
+    run = run_with(simulate(3), schemas)
+    assert [each["schema"]["properties"]["id"]["maxLength"] for each in run.of_type("SCHEMA")] == [255, 255]
+    check_agreement(run)

@@ -15,19 +15,19 @@ import duckdb
 def plain(value):
     return value.isoformat() if isinstance(value, datetime.datetime) else float(value)
 
-found = duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2])
+found = duckdb.connect(sys.argv[1], read_only=sys.argv[1] != ":memory:").execute(sys.argv[2])
 names = [column[0] for column in found.description]
 for row in found.fetchall():
     print(json.dumps(dict(zip(names, row)), default=plain))
 """
 
 
-def ask_duckdb(python: Path, file: Path, query: str) -> list[dict[str, Any]]:
+def ask_duckdb(python: Path, file: Path | str, query: str) -> list[dict[str, Any]]:
     """Return what a query finds: times as text, all numbers but integers as floats.
 
     Args:
         python: Interpreter of the environment.
-        file: The database.
+        file: The database, or `:memory:`.
         query: SQL.
     """
     done = subprocess.run(

@@ -15,17 +15,18 @@ from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.simulator import SimulatedApi, Simulator
 from tests.support.duckdb_file import ask_duckdb
 from tests.support.harness import utc
-from tests.support.meltano_project import meltano, own_account
+from tests.support.meltano_project import LOADERS, meltano, own_account
 from tests.support.postgres import Postgres
 from tests.transforms.test_items import expected_rows
 
 Row = dict[str, Any]
 
-# What a log can hold that simulated ones do not: more digits than a float has, an empty text, a slash too many.
+# What a log can hold that simulated ones do not: more digits than a float has, an empty text, a slash too many, what
+# no database stores.
 ODD_ITEMS = (
-    '[{"id": "odd", "activityLogId": "ID", "verb": "", "name": "\\\\ \\" \\u2028 \\r\\n,;\\t", "summary": "🧮 山田",'
+    '[{"id": "odd", "activityLogId": "ID", "verb": "", "name": "\\\\ \\" \\u2028 \\r\\n,;\\t", "summary": "🧮 山田 \\u0000\\ud800",'
     '"reason": null, "metadata": [12345678901234567890.12345678901234567890, 123456789012345678901234567890, 1.50,'
-    ' null, "", true, [[1, [null]], "a"], {"deep": [{"er": 0.1}]}], "activityLogActor": {"id": "a", "entityType": "USER"},'
+    ' null, "", "\\u0000", true, [[1, [null]], "a"], {"deep": [{"er": 0.1}]}], "activityLogActor": {"id": "a", "entityType": "USER"},'
     ' "activityLogObject": {"id": "o", "entityType": "INVOICE", "entityId": null}}]'
 )
 ODD_TEXT = " padded\t, \"quoted\" and 'so' \\ in\r\ntwo lines"
@@ -67,10 +68,12 @@ class Target(ABC):
     """A target that logs are loaded into, run after run."""
 
     name: str
+    program: str
+    """Name and version."""
+    real: str = "real"
+    """Whether what it loads into is real."""
     upserts: bool
     streams: Sequence[str] = tuple(STREAMS)
-    is_exact: Sequence[str] = tuple(STREAMS)
-    """The streams whose values arrive as they are."""
 
     @abstractmethod
     def load(self, simulator: Simulator, *, full_refresh: bool) -> None:
@@ -107,20 +110,30 @@ class Job(Target):
 
     Args:
         project: Where meltano.yml is.
+        environment: One of Meltano's, and with it where the logs go.
     """
 
     types: ClassVar[dict[str, str]]
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, environment: str = "prod") -> None:
         self.project = project
-        self.output = project / "output" / "prod"
+        self.environment = environment
+        self.output = project / "output" / environment
+        self.settings: dict[str, str] = {}
+        """Further variables of the environment."""
+        self.program = LOADERS[self.name]["pip_url"].replace("==", " ")
 
     def load(self, simulator: Simulator, *, full_refresh: bool) -> None:
         select = json.dumps([f"{stream}.*" for stream in STREAMS])
-        variables = {**own_account(simulator), **self.variables(), "TAP_SEQUENCE__SELECT": select}
+        variables = {
+            **own_account(simulator),
+            **self.variables(),
+            **self.settings,
+            "TAP_SEQUENCE__SELECT": select,
+        }
         options = ["--full-refresh"] if full_refresh else []
         job = self.name.replace("target", "sequence-to")
-        done = meltano(self.project, "run", *options, job, **variables)
+        done = meltano(self.project, f"--environment={self.environment}", "run", *options, job, **variables)
         assert done.returncode == 0, done.stderr
 
     def variables(self) -> dict[str, str]:
@@ -129,6 +142,15 @@ class Job(Target):
 
     def column_types(self, stream: str) -> dict[str, str]:
         return {name: self.types[kind] for name, kind in COLUMNS[stream].items() if self.types}
+
+    @abstractmethod
+    def table(self, stream: str) -> str:
+        """Return what a query names to read a stream."""
+
+    def ask(self, query: str) -> list[Row]:
+        """Return what a query finds: in DuckDB, which reads files too."""
+        python = self.project / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "python"
+        return ask_duckdb(python, self.output / "sequence.duckdb" if self.upserts else ":memory:", query)
 
 
 class JsonLines(Job):
@@ -139,6 +161,10 @@ class JsonLines(Job):
     def columns(self, stream: str) -> dict[str, str]:
         assert (self.output / f"{stream}.jsonl").exists()
         return {}
+
+    def table(self, stream: str) -> str:
+        columns = "{id: 'VARCHAR', unmapped: 'VARCHAR'}"
+        return f"read_json('{self.output}/{stream}.jsonl', columns = {columns}, format = 'newline_delimited')"
 
     def rows(self, stream: str) -> list[Row]:
         text = (self.output / f"{stream}.jsonl").read_text(encoding="utf-8")
@@ -153,6 +179,9 @@ class Csv(Job):
     name = "target-csv"
     upserts = False
     types: ClassVar = {}
+
+    def table(self, stream: str) -> str:
+        return f"read_csv('{self.output}/{stream}-*.csv', header = true, all_varchar = true)"
 
     def files(self, stream: str) -> list[Path]:
         return sorted(self.output.glob(f"{stream}-*.csv"))
@@ -189,22 +218,20 @@ class DuckDb(Job):
     upserts = True
     types: ClassVar = {"text": "VARCHAR", "time": "TIMESTAMP", "objects": "JSON", "json": "JSON"}
 
-    def _query(self, query: str) -> list[Row]:
-        """Run SQL with the DuckDB that the target has."""
-        python = self.project / ".meltano" / "loaders" / self.name / "venv" / "bin" / "python"
-        return ask_duckdb(python, self.output / "sequence.duckdb", query)
+    def table(self, stream: str) -> str:
+        return stream
 
     def column(self, name: str) -> str:
         return name.lower()
 
     def columns(self, stream: str) -> dict[str, str]:
-        return {row["column_name"]: row["column_type"] for row in self._query(f"DESCRIBE {stream}")}
+        return {row["column_name"]: row["column_type"] for row in self.ask(f"DESCRIBE {stream}")}
 
     def rows(self, stream: str) -> list[Row]:
         columns = COLUMNS[stream]
         # Names in any case find the columns, which are in lower case.
         names = ", ".join(f'{name} AS "{name}"' for name in columns)
-        found = self._query(f"SELECT {names} FROM {stream}")
+        found = self.ask(f"SELECT {names} FROM {stream}")
         for row in found:
             for name, kind in columns.items():
                 if kind == "time":
@@ -234,22 +261,35 @@ class PostgreSql(Job):
     def variables(self) -> dict[str, str]:
         return self.server.variables()
 
+    def table(self, stream: str) -> str:
+        return f"sequence_{self.environment}.{stream}"
+
+    def ask(self, query: str) -> list[Row]:
+        return self.server.rows(query)
+
     def columns(self, stream: str) -> dict[str, str]:
-        found = self.server.rows(
+        found = self.ask(
             "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
-            f" WHERE attrelid = 'sequence_prod.{stream}'::regclass AND attnum > 0"
+            f" WHERE attrelid = '{self.table(stream)}'::regclass AND attnum > 0"
         )
         return {row["attname"]: row["type"] for row in found if not row["attname"].startswith("_sdc_")}
 
     def rows(self, stream: str) -> list[Row]:
         columns = COLUMNS[stream]
         names = ", ".join(f'"{name}"' for name in columns)
-        found = self.server.rows(f"SELECT {names} FROM sequence_prod.{stream}")
+        found = self.ask(f"SELECT {names} FROM {self.table(stream)}")
         for row in found:
             for name, kind in columns.items():
                 if kind == "time":
                     row[name] = utc(row[name])
         return found
+
+
+def as_passed_on(body: bytes) -> Row:
+    """Return a log of the API, with U+FFFD in place of what the tap does not pass on."""
+    text = body.decode().replace(r"\u0000", "\ufffd").replace(r"\ud800", "\ufffd")
+    log: Row = exactly(text)
+    return log
 
 
 def make_odd(api: SimulatedApi, log_id: str) -> None:

@@ -7,11 +7,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
 from tests.support.harness import ROOT, environment_of_others
 
 MELTANO = Path(sys.executable).with_name("meltano")
+LOADERS: dict[str, dict[str, Any]] = {
+    loader["name"]: loader
+    for loader in yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))["plugins"]["loaders"]
+}
 
 
 def meltano(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

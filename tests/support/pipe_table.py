@@ -131,10 +131,14 @@ PIPES = (
         },
         read=read_child_tables,
         upserts=True,
-        microseconds=1000,
+        microseconds=100,
         list_of_items=flat,
         drops_nulls=True,
     ),
+)
+"""Targets that the gate has time for."""
+
+SLOW_PIPES = (
     Kind(
         name="plinxore-target-s3, Parquet",
         program=PARQUET,
@@ -144,7 +148,7 @@ PIPES = (
             PARQUET, "read_s3.py", lambda place: [place.environments.service(s3), "logs", "parquet/"]
         ),
         upserts=False,
-        microseconds=1000,
+        microseconds=1_000_000,
         drops_nulls=True,
         real="emulated",
     ),
@@ -162,14 +166,12 @@ PIPES = (
         },
         read=read_in(S3_CSV, "read_s3.py", lambda place: [place.environments.service(s3), "logs", "csv/"]),
         upserts=False,
-        # Rows of logs that lack a field are shifted.
-        is_exact=("activity_log_items",),
+        # It shifts the cells of a log that lacks a field, the id among them.
+        streams=("activity_log_items",),
+        # CSV has no null.
+        null_text="",
         real="emulated",
     ),
-)
-"""Targets that the gate has time for."""
-
-SLOW_PIPES = (
     _Z3,
     replace(
         _Z3,
@@ -225,10 +227,10 @@ SLOW_PIPES = (
             "secure": False,
             "verify": False,
             "engine_type": "ReplacingMergeTree",
-            "order_by_keys": ["id"],
         },
         read=read_clickhouse,
         upserts=True,
+        null_text="",
         microseconds=1_000_000,
         real="emulated",
     ),
@@ -249,4 +251,4 @@ SLOW_PIPES = (
         real="its translation",
     ),
 )
-"""Targets that take minutes each: before a release."""
+"""Targets whose stand-ins for a warehouse take long to install and to run: before a release."""

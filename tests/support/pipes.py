@@ -58,11 +58,11 @@ class Kind:
         variables: Makes environment variables.
         streams: The streams that it is tried with.
         empty_text: What an empty text in a column becomes.
+        null_text: What null becomes in a column for texts.
         text: What other texts in a column become.
         microseconds: To how many microseconds times are cut.
         list_of_items: What `activityLogItems` becomes.
         drops_nulls: Whether null, an empty list and an absent field are the same within nested values.
-        is_exact: The streams whose values arrive as they are.
         real: What it loads into.
     """
 
@@ -75,11 +75,11 @@ class Kind:
     variables: Callable[[Place], Mapping[str, str]] = lambda _: {}
     streams: Sequence[str] = STREAMS
     empty_text: str | None = ""
+    null_text: str | None = None
     text: Callable[[str], str] = str
     microseconds: int = 1
     list_of_items: Callable[[list[Row]], list[Row]] = list
     drops_nulls: bool = False
-    is_exact: Sequence[str] = STREAMS
     real: str = "real"
 
 
@@ -108,8 +108,10 @@ class Pipe(Target):
         self, kind: Kind, environments: Environments, folder: Path, postgres: Callable[[], Postgres]
     ) -> None:
         self.kind = kind
-        self.name, self.upserts = kind.name, kind.upserts
-        self.streams, self.is_exact = kind.streams, kind.is_exact
+        self.name, self.upserts, self.real = kind.name, kind.upserts, kind.real
+        version = kind.program.requirements[0].partition("==")[2]
+        self.program = f"{kind.name} {version}"
+        self.streams = kind.streams
         self.place = Place(environments, folder, 0, postgres)
         self._state: dict[str, Any] | None = None
 
@@ -161,7 +163,7 @@ class Pipe(Target):
         for name, kind in COLUMNS[stream].items():
             value = row.get(name)
             if value is None or value == "":
-                result[name] = value
+                result[name] = value if kind == "text" else None
             elif kind == "time":
                 result[name] = utc(value)
             elif kind in {"objects", "json"} and isinstance(value, str):
@@ -182,6 +184,8 @@ class Pipe(Target):
                 result[name] = value - timedelta(microseconds=value.microsecond % kind.microseconds)
             elif isinstance(value, str):
                 result[name] = kind.text(value) if value else kind.empty_text
+            elif value is None and columns[name] == "text":
+                result[name] = kind.null_text
         if "activityLogItems" in result:
             result["activityLogItems"] = kind.list_of_items(result["activityLogItems"])
         return result

@@ -58,7 +58,9 @@ class Environments:
         name = re.sub(r"\W+", "-", "-".join(program.requirements))
         path = self.folder / name
         if not path.exists():
-            uv("venv", "--no-python-downloads", "--python", program.python or sys.executable, path)
+            # Where pyenv is, its command for a version runs only if that version is asked for.
+            pyenv = {"PYENV_VERSION": program.python} if program.python else {}
+            uv("venv", "--no-python-downloads", "--python", program.python or sys.executable, path, **pyenv)
             overrides = path / "overrides.txt"
             overrides.write_text("\n".join(program.overrides), encoding="utf-8")
             uv("pip", "install", "--python", path, "--override", overrides, *program.requirements)

@@ -11,11 +11,24 @@ import sys
 from pathlib import Path
 from urllib.parse import urlparse
 
+import sqlalchemy
 from snowflake.sqlalchemy.snowdialect import SnowflakeDialect
-from target_snowflake.connector import SnowflakeConnector
+from target_snowflake.connector import DEFAULT_RESERVED_WORDS, SnowflakeConnector
 from target_snowflake.target import TargetSnowflake
 
 FOLDER = Path(os.environ["STAGE"])
+
+
+def _connect():
+    msg = "a statement was about to be sent to Snowflake"
+    raise AssertionError(msg)
+
+
+def _create_engine(self):
+    # The target's own connects at once.
+    engine = sqlalchemy.create_engine(self.sqlalchemy_url, creator=_connect)
+    engine.dialect.identifier_preparer.reserved_words |= DEFAULT_RESERVED_WORDS
+    return engine
 
 
 def _prepare_table(self, full_table_name, schema, primary_keys, **_):
@@ -39,6 +52,7 @@ def _nothing(*_, **__):
     return 0
 
 
+SnowflakeConnector.create_engine = _create_engine
 SnowflakeConnector.prepare_table = _prepare_table
 SnowflakeConnector.put_batches_to_stage = _put
 for name in (
