@@ -221,6 +221,12 @@ class Histories(RuleBasedStateMachine):
     @rule(lookback=st.sampled_from([LOOKBACK, 3 * LOOKBACK]))
     def the_lookback_changes(self, lookback: int) -> None:
         self.lookback = lookback
+        value, saved = (
+            self.state.get(key) for key in ("replication_key_value", "saved_replication_key_value")
+        )
+        if value and saved and parse_timestamp(value) < parse_timestamp(saved):
+            # It was set back, and the next run reads back to it less the lookback that it has.
+            self._forget_since(parse_timestamp(value))
 
     @rule(
         kind=st.sampled_from(CursorKind),
@@ -289,6 +295,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         self.logs_happen(logs)
         before, bound, begins_anew = self.state, self._bound_after_run(), self._begins_anew()
+        passed_over: list[str] = []
         try:
             result = self._run(kill_after=kill_after, state_every=state_every, ahead=ahead)
         except KilledError as killed:
@@ -296,13 +303,17 @@ class Histories(RuleBasedStateMachine):
             count("killed runs")
             # An earlier start_date is reached only at the end.
             bound = self.start_date if begins_anew and result.states else self.bound
+            if not begins_anew and bound is not None:
+                # On the way back to it nothing is described, as on any backward walk.
+                passed_over = [log_id for log_id in result.ids if self._is_before(log_id, bound)]
         # A backward walk's STATE stays where it was until the walk is complete, and describes nothing of it.
         moved = [
             index
             for state, index in zip(result.states, result.ids_at_state, strict=True)
             if _position(state) not in {_position(before), _position({})}
         ]
-        self._check(result, moved[-1] if moved else 0)
+        # The way back comes last.
+        self._check(result, min(moved[-1] if moved else 0, len(result.ids) - len(passed_over)))
         self.bound = bound
 
     def _begins_anew(self) -> bool:
