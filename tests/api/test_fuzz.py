@@ -657,7 +657,7 @@ def run(
             message_writer=recorder,
         )
         setattr(tap.stop_signals, "pause", clock.sleep)  # noqa: B010
-        tap.__dict__["client"] = SequenceClient(
+        tap.source.__dict__["client"] = SequenceClient(
             base_url=fuzzed.base_url,
             credentials=api.credentials,
             settings=tap.settings,

@@ -31,7 +31,7 @@ NO_MESSAGES = (
         "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
         "the proxy in HTTPS_PROXY or ALL_PROXY",
         "… above …, up to …",
-        "a text of …",
+        "a text of printable ASCII",
         "true or false",
     ),
     # What to do, in the words with which a message goes on.
