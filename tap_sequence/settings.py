@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import unquote
 
 import msgspec
@@ -228,6 +228,19 @@ class Settings(msgspec.Struct, kw_only=True):
             ),
         ),
     ] = "text"
+    metadata_format: (
+        Annotated[
+            Literal["text", "json"],
+            Meta(
+                title="Metadata format",
+                description=(
+                    "The setting metadata under the name that Meltano can set: to Meltano, metadata is an extra of its own. "
+                    "Given, it wins over metadata."
+                ),
+            ),
+        ]
+        | None
+    ) = None
     invalid_logs: Annotated[
         Literal["fail", "skip"],
         Meta(
@@ -245,12 +258,24 @@ class Settings(msgspec.Struct, kw_only=True):
         return self.environment == DEMO and self.api_url is None
 
     @property
+    def keeps_metadata_as_sent(self) -> bool:
+        """Whether the elements of `metadata` stay the values that the API sent, in place of their JSON texts."""
+        return (self.metadata_format or self.metadata) == "json"
+
+    @property
     def start_date_microseconds(self) -> int | None:
         """`start_date` in microseconds since 1970."""
         return None if self.start_date is None else parse_timestamp(self.start_date)
 
 
 _TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
+
+
+def _choices(declared: Any) -> list[str]:
+    """Return what a type allows, in the order in which it is declared."""
+    if get_origin(declared) is Literal:
+        return list(get_args(declared))
+    return [choice for part in get_args(declared) for choice in _choices(part)]
 
 
 def _config_jsonschema() -> dict[str, Any]:
@@ -261,8 +286,7 @@ def _config_jsonschema() -> dict[str, Any]:
         definition = {**found, **next(iter(found.get("anyOf", [{}])))}
         definition.pop("anyOf", None)
         if "enum" in definition:
-            # In the order in which they are declared.
-            definition["enum"] = list(get_args(get_args(_TYPES[name])[0]))
+            definition["enum"] = _choices(_TYPES[name])
         if definition.get("default", ...) is None:
             del definition["default"]
         properties[name] = {**definition, "type": [definition.get("type", "string"), "null"]}

@@ -29,7 +29,7 @@ from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
 from tap_sequence.sync.run import Checkpoints, Sink, run
 from tap_sequence.sync.walk import asking_again_for_empty
 from tap_sequence.text.redaction import excerpt
-from tap_sequence.transforms.metadata import TEXT, to_schema
+from tap_sequence.transforms.metadata import JSON, TEXT, to_schema
 from tap_sequence.transforms.privacy import ActorEmail
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Source:
             given: The same from a catalog, which may be older or have less in it.
         """
         schema = self.actor_email.to_schema(SCHEMAS.get(stream, {}), given)
-        return to_schema(schema, self.settings.metadata)
+        return to_schema(schema, JSON if self.settings.keeps_metadata_as_sent else TEXT)
 
     # The API
 
@@ -124,7 +124,7 @@ class Source:
             decoder=PageDecoder(
                 ACTIVITY_LOGS_SCHEMA,
                 self._logger,
-                metadata_as_text=self.settings.metadata == TEXT,
+                metadata_as_text=not self.settings.keeps_metadata_as_sent,
                 skip_invalid_logs=self.settings.invalid_logs == "skip",
             ),
             logger=self._logger,

@@ -58,6 +58,8 @@ def test_meltano_yml_declares_every_setting_as_the_code_does_and_the_sdks_own_af
     schema = copy.deepcopy(CONFIG_JSONSCHEMA)
     SequenceTap.append_builtin_config(schema)
     for name, definition in schema["properties"].items():
+        if name == "metadata":  # Meltano takes it for its extra `metadata`, whatever the plugin declares.
+            continue
         entry = {
             "name": name,
             "kind": _meltano_kind(name, definition),

@@ -41,11 +41,11 @@ for name, value in json.loads(sys.argv[1]).items():
 
 
 def definitions() -> dict[str, dict[str, Any]]:
-    """Return the JSON schema of every setting."""
+    """Return the JSON schema of every setting that Meltano can set."""
     schema = SequenceTap.config_jsonschema
     SequenceTap.append_builtin_config(schema)
-    found: dict[str, dict[str, Any]] = schema["properties"]
-    return found
+    # Meltano takes metadata for an extra of its own; metadata_format is there for it.
+    return {name: each for name, each in schema["properties"].items() if name != "metadata"}
 
 
 def value_for(name: str, definition: dict[str, Any], simulator: Simulator) -> Any:
