@@ -23,10 +23,11 @@ from tap_sequence.runtime.progress import Progress, Tally, counted, display_for
 from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.runtime.waiting import Waiting
 from tap_sequence.settings import DEMO, Settings
-from tap_sequence.sync.bookmark import Bookmark, Query
+from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import Batch, LogSync
 from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
 from tap_sequence.sync.run import Checkpoints, Sink, run
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
 from tap_sequence.text.redaction import excerpt
 from tap_sequence.transforms.metadata import JSON, TEXT, to_schema

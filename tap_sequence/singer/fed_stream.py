@@ -17,8 +17,8 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sequence.singer.output import LineWriter
-from tap_sequence.sync.bookmark import REPLICATION_KEY
 from tap_sequence.sync.models import Log
+from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.trimming import missing_fields, trim
 
 if TYPE_CHECKING:

@@ -22,18 +22,14 @@ from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.errors import InputFileError, SettingsError, StateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
-from tap_sequence.settings import (
-    CONFIG_JSONSCHEMA,
-    Settings,
-    fill_defaults,
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, parse_numbers, settings_of
+from tap_sequence.settings_checks import (
     find_environment_problems,
     find_environment_secrets,
     find_problems,
     find_secrets,
     find_settings_without_effect,
     find_unknown_variables,
-    parse_numbers,
-    settings_of,
 )
 from tap_sequence.singer.cli import (
     ABOUT_FORMAT,
@@ -46,7 +42,7 @@ from tap_sequence.singer.cli import (
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.source import Source
-from tap_sequence.sync.bookmark import REPLICATION_KEY
+from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 

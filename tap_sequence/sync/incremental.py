@@ -7,11 +7,9 @@ docs/state.md is `LogSync.batches`.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from tap_sequence.errors import (
     BadRequestError,
@@ -20,13 +18,12 @@ from tap_sequence.errors import (
     RequestError,
     StateError,
 )
-from tap_sequence.sync.bookmark import BEFORE_ANCHOR, DISORDER, Anchor, Bookmark, Edit, Start
+from tap_sequence.sync.backward import BackwardScan, Stretch
+from tap_sequence.sync.bookmark import DISORDER, Bookmark, Start
 from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.state import Edit
 from tap_sequence.sync.timestamps import format_timestamp
-from tap_sequence.sync.walk import walk
-
-Pages: TypeAlias = Generator[tuple[PageRequest, Page], None, None]
-"""A walk: each page with the request that brought it. Whoever leaves it before its end closes it."""
+from tap_sequence.sync.walk import Pages, begin, chain, first_page_with_logs, logs_of, spans, walk
 
 RECHECKS = 3
 """How often a walk that ended before the newest log is made again, before the run fails."""
@@ -157,7 +154,7 @@ class LogSync:
 
     def _from_nothing(self) -> Iterator[Batch]:
         since = self._since
-        plan = _Backward() if since is None else _Backward(since=since, read_on_to=since - DISORDER)
+        plan = BackwardScan() if since is None else BackwardScan(since=since, read_on_to=since - DISORDER)
         pages = self._pages_from_start()
         if pages is None:
             yield from self._backward(plan, walk(self._fetch, SortOrder.DESCENDING))
@@ -166,7 +163,7 @@ class LogSync:
             yield from self._forward(pages)
             return
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
-        _, first = _first_page_with_logs(pages)
+        _, first = first_page_with_logs(pages)
         if first is None:
             # The end of an empty list is checked like any other.
             yield from self._forward(self._walk_forward())
@@ -174,7 +171,7 @@ class LogSync:
         is_nearly_all = first[1].logs[-1].created_at >= since
         backward = None if is_nearly_all else self._pages_from_newest()
         if backward is None:
-            yield from self._forward(_chain([first], pages))
+            yield from self._forward(chain([first], pages))
             return
         pages.close()
         yield from self._backward(plan, backward)
@@ -190,19 +187,19 @@ class LogSync:
             return self._pages_from_start()
         pages = self._walk_forward(cursor)
         try:
-            begun = _begin(pages)
+            begun = begin(pages)
         except BadRequestError as error:
             why = f"the API refuses it ({error})"
         except PaginationLoopError:
             why = "the API leads in circles from it"
         else:
             skipped = next((place for place, (_, page) in enumerate(begun) if page.logs), len(begun))
-            ids = [log.id for log in _logs_of(begun)]
+            ids = [log.id for log in logs_of(begun)]
             is_continued = bool(ids) and self._bookmark.is_continued_by(ids[0])
             # An anchor that was deleted may be named among those before the one that took its place.
             settled = next((log_id for log_id in ids[1:] if log_id in self._bookmark.before_anchor), None)
             if is_continued and settled is None:
-                return _chain(begun[skipped:], pages)
+                return chain(begun[skipped:], pages)
             log_id = settled if is_continued else next(iter(ids), None)
             found = "nothing" if log_id is None else f"a log that was not expected there ({log_id})"
             why = f"the API answers it with {found} after {skipped} empty pages"
@@ -217,13 +214,13 @@ class LogSync:
     def _backward_to_bookmark(self) -> Iterator[Batch]:
         anchor, latest, cursor = self._bookmark.anchor, self._bookmark.latest, self._bookmark.cursor
         if anchor is not None:
-            plan = _Backward(self._bookmark.settled_ids)
+            plan = BackwardScan(self._bookmark.settled_ids)
         elif self._bookmark.start is not Start.BACKWARD and cursor is None:
             # All that was read, from the start of the list on, is known by its id.
-            plan = _Backward()
+            plan = BackwardScan()
         elif latest is not None:
             since = latest - self._bookmark.lookback
-            plan = _Backward(since=since, read_on_to=min(since, latest - DISORDER))
+            plan = BackwardScan(since=since, read_on_to=min(since, latest - DISORDER))
         else:
             self._bookmark.drop_cursor()
             yield from self._from_nothing()
@@ -233,9 +230,9 @@ class LogSync:
             yield from self._forward_to_news()
             return
         if plan.goes_by_time and latest is not None:
-            begun = _begin(pages)
+            begun = begin(pages)
             self._check_time(latest, begun)
-            pages = _chain(begun, pages)
+            pages = chain(begun, pages)
         yield from self._backward(plan, pages)
 
     def _check_time(self, latest: int, begun: Sequence[tuple[PageRequest, Page]]) -> None:
@@ -247,7 +244,7 @@ class LogSync:
                 "would be passed over. Nothing was emitted. Correct it, or start without a state."
             )
             raise StateError(msg)
-        newest = max((log.created_at for log in _logs_of(begun)), default=latest)
+        newest = max((log.created_at for log in logs_of(begun)), default=latest)
         if newest < latest - DISORDER:
             self._logger.warning(
                 "The newest log (%s) is older than the state's replication_key_value (%s): if that is not the time of "
@@ -267,7 +264,7 @@ class LogSync:
             known = [place for place, log in enumerate(page.logs, 1) if log.id in goal]
             if known:
                 bookmark.settle([*goal, *(log.id for log in page.logs[: known[-1]])])
-                yield from self._forward(_chain([(request, page)], pages))
+                yield from self._forward(chain([(request, page)], pages))
                 return
         # None of these logs is there any more, so all are newer.
         yield from self._forward(self._walk_forward())
@@ -282,7 +279,7 @@ class LogSync:
         )
         assert until is not None  # noqa: S101  # it is later
         self._logger.info("Reading back to start_date, which was %s before.", format_timestamp(until))
-        plan = _Backward(since=start_date, read_on_to=start_date - DISORDER)
+        plan = BackwardScan(since=start_date, read_on_to=start_date - DISORDER)
         with closing(self._pages_from_newest() or self._walk_forward()) as pages:
             for request, page in pages:
                 new = plan.new(page.logs, _knows_none)
@@ -311,18 +308,18 @@ class LogSync:
         return self._in_order(walk(self._fetch, SortOrder.DESCENDING), SortOrder.DESCENDING)
 
     def _in_order(self, pages: Pages, order: SortOrder) -> Pages | None:
-        begun = _begin(pages)
-        logs = _logs_of(begun)
+        begun = begin(pages)
+        logs = logs_of(begun)
         # Times alone prove nothing, as logs may be dated anyhow. But whatever is asked for, the same list comes. That is
         # worth a request where a walk that can be resumed would go the wrong way; a single page has all logs anyway.
         goes_on = order is SortOrder.ASCENDING and bool(begun) and begun[-1][1].after is not None
-        is_plausible = _spans(logs, order) > DISORDER if goes_on else _spans(logs, order) >= 0
+        is_plausible = spans(logs, order) > DISORDER if goes_on else spans(logs, order) >= 0
         if (
             is_plausible
             or not self._is_listed_in_any_order(logs, order.reverse)
             or self._fixed_order(logs) is not order.reverse
         ):
-            return _chain(begun, pages)
+            return chain(begun, pages)
         pages.close()
         self._has_newest_first |= order is SortOrder.ASCENDING
         self._warn_of_order(order)
@@ -342,14 +339,14 @@ class LogSync:
         """
         listed = list(logs)
         pages = walk(self._fetch, SortOrder.ASCENDING)
-        while abs(span := _spans(listed, SortOrder.ASCENDING)) <= DISORDER and (page := next(pages, None)):
+        while abs(span := spans(listed, SortOrder.ASCENDING)) <= DISORDER and (page := next(pages, None)):
             listed += page[1].logs
         return (SortOrder.ASCENDING if span > 0 else SortOrder.DESCENDING) if span else None
 
     def _first_logs(self, order: SortOrder) -> Sequence[Log]:
         """Return the first logs of the list, or none where the API refuses the order."""
         try:
-            return _logs_of(_begin(walk(self._fetch, order)))
+            return logs_of(begin(walk(self._fetch, order)))
         except BadRequestError as error:
             self._logger.debug("The list cannot be read in order %s: %s", order, error)
             return ()
@@ -413,7 +410,7 @@ class LogSync:
         if self._bookmark.listed == self._total if self._total is not None else is_end_clear:
             return None
         try:
-            _, newest = _first_page_with_logs(walk(self._fetch, SortOrder.DESCENDING))
+            _, newest = first_page_with_logs(walk(self._fetch, SortOrder.DESCENDING))
         except BadRequestError as error:
             self._logger.debug("The end of the list cannot be checked: %s", error)
             return None
@@ -452,7 +449,7 @@ class LogSync:
 
     def _ask_for_first(self) -> Log | None:
         """Return the list's first log, if it has any."""
-        _, first = _first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
+        _, first = first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
         return first[1].logs[0] if first else None
 
     def _forward_batch(self, request: PageRequest, page: Page, total: int | None) -> Batch:
@@ -472,9 +469,9 @@ class LogSync:
 
     # Backward
 
-    def _backward(self, plan: _Backward, pages: Pages) -> Iterator[Batch]:
+    def _backward(self, plan: BackwardScan, pages: Pages) -> Iterator[Batch]:
         """Emit, newest first, what the plan says is new."""
-        stretch = _Stretch(self._bookmark, plan)
+        stretch = Stretch(self._bookmark, plan)
         newest: Log | None = None
         had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
@@ -532,7 +529,7 @@ class LogSync:
             or self._is_listed_in_any_order(self._first_logs(SortOrder.ASCENDING), SortOrder.DESCENDING)
         )
 
-    def _win_cursor(self, stretch: _Stretch) -> None:
+    def _win_cursor(self, stretch: Stretch) -> None:
         """Try to find a cursor from which the next run can go forward. Data proves it, never the cursor's looks."""
         assert stretch.cursor is not None  # noqa: S101  # the caller looked
         try:
@@ -564,180 +561,6 @@ class LogSync:
                 "again by the next run. A smaller lookback_seconds avoids it.",
                 self._bookmark.forgotten,
             )
-
-
-class _Backward:
-    """What a backward walk emits, and where it ends.
-
-    Where the state names logs that all is done with before, their place in the list decides: what is unknown and newer
-    is new, and the walk ends there. Otherwise the time of creation has to do.
-
-    Args:
-        goal: Ids of the anchor and of logs before it.
-        since: Without a goal, logs created before this, in microseconds since 1970, are new only if a known one stands
-            behind them.
-        read_on_to: Without a goal, the walk ends after a whole page older than this.
-    """
-
-    def __init__(self, goal: Collection[str] = (), *, since: int = 0, read_on_to: int = 0) -> None:
-        self.has_met_goal = False
-        self.is_complete = False
-        """Whether all that is new was met."""
-        self.has_come_back = False
-        """Whether the last page ended where this walk was before."""
-        self.read = 0
-        """Logs read so far."""
-        self.goes_by_time = not goal and since > 0
-        """Whether the walk ends at a time."""
-        self._goal = goal
-        self._since = since
-        self._read_on_to = read_on_to
-        self._undecided: list[Log] = []
-        self._has_met_known = False
-        # Enough to notice a cursor that includes its own log, or one answered with the first page.
-        self._first: set[str] = set()
-        self._last: deque[set[str]] = deque(maxlen=10)
-
-    def new(self, logs: Sequence[Log], knows: Callable[[str], bool]) -> list[Log]:
-        """Return which logs are new by what is known so far, given the next page, newest first."""
-        result: list[Log] = []
-        self._has_met_known = False
-        unseen = {
-            log.id: log for log in logs if log.id not in self._first and not self.has_read_lately(log.id)
-        }
-        self.has_come_back = bool(logs) and logs[-1].id not in unseen
-        self.read += len(unseen)
-        for log in unseen.values():
-            self.has_met_goal = self.has_met_goal or log.id in self._goal
-            if log.id in self._goal or knows(log.id):
-                if not self.is_complete:
-                    result += self._undecided
-                self._undecided = []
-                self._has_met_known = True
-            elif self.has_met_goal:
-                continue
-            elif self._goal or log.created_at >= self._since:
-                result.append(log)
-            else:
-                self._undecided.append(log)
-        self._last.append({log.id for log in logs})
-        if len(self._first) < _FIRST_IDS:
-            self._first |= self._last[-1]
-        return result
-
-    def has_read_lately(self, log_id: str) -> bool:
-        """Whether a log was on one of the last pages."""
-        return any(log_id in ids for ids in self._last)
-
-    def is_complete_with(self, page: Page) -> bool:
-        """Whether all that is new was met with this page, which `new` was given last, or before."""
-        is_older = bool(page.logs) and all(log.created_at < self._read_on_to for log in page.logs)
-        is_past_bound = not self._goal and is_older and not self._has_met_known
-        self.is_complete = self.is_complete or self.has_met_goal or is_past_bound
-        return self.is_complete
-
-
-_FIRST_IDS = 10_000
-
-
-class _Stretch:
-    """The newest logs that a backward walk read: what the bookmark has to remember, and a cursor to try."""
-
-    def __init__(self, bookmark: Bookmark, plan: _Backward) -> None:
-        self._bookmark = bookmark
-        self._plan = plan
-        self._newest_first: list[Log] = []
-        self._ids: set[str] = set()
-        self._youngest = bookmark.latest or 0
-        self._goal = bookmark.settled_ids
-        self._goal_at: int | None = None
-        self._beyond: list[str] = []
-        self._behind_cursor = 0
-        self._is_whole_list = False
-        self.has_cursor = False
-        self.cursor: str | None = None
-        """An `after` for which all is settled from the log that a forward walk from it would bring first."""
-
-    def add(self, page: Page) -> None:
-        """Take the next page, newest first."""
-        if not page.logs:
-            return
-        self._youngest = max(self._youngest, *(log.created_at for log in page.logs))
-        if self.has_cursor:
-            self._beyond += [log.id for log in page.logs][: BEFORE_ANCHOR - len(self._beyond)]
-            # Beyond the cursor's page only stragglers within the lookback matter.
-            bound = self._youngest - self._bookmark.lookback
-            self._newest_first.extend(log for log in page.logs if log.created_at >= bound)
-            return
-        self._newest_first.extend(log for log in page.logs if log.id not in self._ids)
-        self._ids.update(log.id for log in page.logs)
-        if self._goal_at is None:
-            places = (place for place, log in enumerate(self._newest_first) if log.id in self._goal)
-            self._goal_at = next(places, None)
-        # The cursor stands for the page's last log, and leads to the one before it, which is to be the anchor.
-        if page.after is not None and len(self._newest_first) > 1 and self._is_settled(page):
-            self.has_cursor = True
-            self.cursor = page.after
-            self._behind_cursor = len(self._newest_first) - 1
-
-    def _is_settled(self, page: Page) -> bool:
-        *_, above, last = self._newest_first
-        if self._plan.has_met_goal:
-            # From the anchor down all is settled, so the cursor has to lead to it or to what is before it.
-            return self._goal_at is not None and self._goal_at < len(self._newest_first) - 1
-        return self._bookmark.is_page_settled(page.logs, page.asked_at) and all(
-            self._bookmark.is_settled(log, page.asked_at) for log in (above, last)
-        )
-
-    def reached_start(self) -> None:
-        """The list has no older log."""
-        self._is_whole_list = True
-
-    def listed(self) -> int | None:
-        """Return how many logs the list has, as far as is known."""
-        if self._is_whole_list:
-            return self._plan.read
-        before, anchor = self._bookmark.logs_before_anchor, self._bookmark.anchor
-        if before is None or anchor is None or self._goal_at is None:
-            return None
-        is_anchor = self._newest_first[self._goal_at].id == anchor.id
-        return before + self._goal_at + 1 if is_anchor else None
-
-    def from_anchor_on(self) -> int:
-        """Return how many logs were read from `anchor` on."""
-        if self.has_cursor:
-            return self._behind_cursor
-        return len(self._newest_first) if self._is_whole_list or self._goal_at is None else self._goal_at + 1
-
-    def anchor(self) -> Anchor | None:
-        """Return where the next run may stop; None if all of the list is known."""
-        if self.has_cursor:
-            return Anchor.at(self._newest_first[self._behind_cursor - 1])
-        if self._is_whole_list or self._goal_at is None:
-            return None
-        return Anchor.at(self._newest_first[self._goal_at])
-
-    def before_anchor(self) -> list[str]:
-        """Return ids from before the anchor, the nearest last."""
-        if self.anchor() is None:
-            return []
-        if self.has_cursor:
-            # The log that the cursor stands for, and what was read after its page.
-            read = [self._newest_first[self._behind_cursor].id, *self._beyond]
-        else:
-            assert self._goal_at is not None  # noqa: S101  # it is the anchor
-            read = [log.id for log in self._newest_first[self._goal_at + 1 :]]
-        # Those that the state named before come last: some may not be there any more.
-        known = [log_id for log_id in reversed(self._bookmark.before_anchor) if log_id not in self._ids]
-        return list(dict.fromkeys([*read, *known]))[:BEFORE_ANCHOR][::-1]
-
-    def logs(self) -> list[Log]:
-        """Return what was kept, oldest first."""
-        return self._newest_first[::-1]
-
-    def behind_cursor(self) -> list[Log]:
-        """Return the logs that a forward walk from `cursor` has to bring first, oldest first."""
-        return self._newest_first[: self._behind_cursor][::-1]
 
 
 def _nothing() -> None:
@@ -776,39 +599,3 @@ def _came_back(request: PageRequest) -> str:
         f"The API goes round in circles: {request} ends with a log that this walk has read before. Nothing is lost: "
         "the next run starts from the last STATE. If it happens again, report it to Sequence's support."
     )
-
-
-def _chain(first: Sequence[tuple[PageRequest, Page]], rest: Pages) -> Pages:
-    with closing(rest):
-        yield from first
-        yield from rest
-
-
-def _begin(pages: Pages) -> list[tuple[PageRequest, Page]]:
-    """Return the first pages of a walk, until there are two logs on them."""
-    begun = []
-    for request, page in pages:
-        begun.append((request, page))
-        if len(_logs_of(begun)) > 1:
-            break
-    return begun
-
-
-def _logs_of(pages: Sequence[tuple[PageRequest, Page]]) -> list[Log]:
-    return [log for _, page in pages for log in page.logs]
-
-
-def _spans(logs: Sequence[Log], order: SortOrder) -> int:
-    """Return from the first log's `createdAt` to the last one's, in microseconds, negative if against the order."""
-    span = logs[-1].created_at - logs[0].created_at if logs else 0
-    return span if order is SortOrder.ASCENDING else -span
-
-
-def _first_page_with_logs(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:
-    """Return the first page that is not empty, or None, and how many empty ones came before it."""
-    skipped = 0
-    for request, page in pages:
-        if page.logs:
-            return skipped, (request, page)
-        skipped += 1
-    return skipped, None

@@ -5,11 +5,15 @@ Plain Python over a `fetch(request) -> page` function: it knows neither HTTP nor
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from typing import TypeAlias
 
-from tap_sequence.errors import PaginationLoopError
-from tap_sequence.sync.models import Fetch, Page, PageRequest, SortOrder
+from tap_sequence.errors import (
+    PaginationLoopError,
+)
+from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
 from tap_sequence.sync.pagination import CursorPaginator
 
 
@@ -55,3 +59,45 @@ def walk(
             first_id = first_id or page.logs[0].id
         yield request, page
         paginator.advance(page)
+
+
+Pages: TypeAlias = Generator[tuple[PageRequest, Page], None, None]
+"""A walk: each page with the request that brought it. Whoever leaves it before its end closes it."""
+
+
+def chain(first: Sequence[tuple[PageRequest, Page]], rest: Pages) -> Pages:
+    """Yield pages that were taken from a walk already, and then the rest of it."""
+    with closing(rest):
+        yield from first
+        yield from rest
+
+
+def begin(pages: Pages) -> list[tuple[PageRequest, Page]]:
+    """Return the first pages of a walk, until there are two logs on them."""
+    begun = []
+    for request, page in pages:
+        begun.append((request, page))
+        if len(logs_of(begun)) > 1:
+            break
+    return begun
+
+
+def logs_of(pages: Sequence[tuple[PageRequest, Page]]) -> list[Log]:
+    """Return the logs on pages, in order."""
+    return [log for _, page in pages for log in page.logs]
+
+
+def spans(logs: Sequence[Log], order: SortOrder) -> int:
+    """Return from the first log's `createdAt` to the last one's, in microseconds, negative if against the order."""
+    span = logs[-1].created_at - logs[0].created_at if logs else 0
+    return span if order is SortOrder.ASCENDING else -span
+
+
+def first_page_with_logs(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:
+    """Return the first page that is not empty, or None, and how many empty ones came before it."""
+    skipped = 0
+    for request, page in pages:
+        if page.logs:
+            return skipped, (request, page)
+        skipped += 1
+    return skipped, None

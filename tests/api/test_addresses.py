@@ -17,12 +17,8 @@ from tap_sequence.api.client import SequenceClient, redirect_host
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import RequestError
-from tap_sequence.settings import (
-    CONFIG_JSONSCHEMA,
-    fill_defaults,
-    find_problems,
-    settings_of,
-)
+from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
+from tap_sequence.settings_checks import find_problems
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Options, Simulator
 from tap_sequence.sync.models import PageRequest, SortOrder
 from tests.conftest import count

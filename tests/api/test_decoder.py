@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tap_sequence.api.conform import Kind
-from tap_sequence.api.decoder import MAX_VALUES, PageDecoder
+from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.lenient_json import read_json
+from tap_sequence.api.page_checks import MAX_VALUES
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import PageTooLargeError, RecordError, TransientRequestError
 from tap_sequence.sync.models import Log

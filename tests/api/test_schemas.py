@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sequence.api.decoder import type_from_schema
+from tap_sequence.api.record_types import type_from_schema
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.transforms.metadata import JSON, TEXT, to_schema

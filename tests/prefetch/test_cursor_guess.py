@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tap_sequence.prefetch.cursor_guess import Hints, form_of
 from tap_sequence.simulator import CursorKind, LogIds, Options, SimulatedApi, UnknownCursor
-from tap_sequence.sync.bookmark import Query
 from tap_sequence.sync.models import Log, PageRequest, SortOrder
+from tap_sequence.sync.state import Query
 from tests.support.model import fetch_from
 
 # The cursor in the published OpenAPI's example of this endpoint, and the kind of its sister endpoints.

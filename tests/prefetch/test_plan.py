@@ -23,8 +23,8 @@ from tap_sequence.simulator import (
     SimulatedApi,
     UnknownCursor,
 )
-from tap_sequence.sync.bookmark import Query
 from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import MICROSECONDS
 from tap_sequence.sync.walk import walk
 from tests.support.model import fetch_from

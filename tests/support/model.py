@@ -16,9 +16,10 @@ from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
 from tap_sequence.prefetch.cursor_guess import Hints
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import PATH
-from tap_sequence.sync.bookmark import Bookmark, Query
+from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import Batch, LogSync
 from tap_sequence.sync.models import Page, PageRequest, SortOrder
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
 from tests.support.stepping import SteppedReadingAhead
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tap_sequence.errors import StateError
 from tap_sequence.sync import bookmark as bookmark_module
-from tap_sequence.sync.bookmark import DISORDER, Anchor, Bookmark, Query, Start
+from tap_sequence.sync.bookmark import DISORDER, Anchor, Bookmark, Start
 from tap_sequence.sync.models import Log
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import format_timestamp
 
 SECOND = 1_000_000

@@ -32,8 +32,8 @@ from tap_sequence.simulator import (
     SimulatedApi,
     UnknownCursor,
 )
-from tap_sequence.sync.bookmark import Query
 from tap_sequence.sync.models import SortOrder
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 from tests.conftest import count
 from tests.support.model import KilledError, ModelRun, run

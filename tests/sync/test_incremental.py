@@ -11,9 +11,10 @@ import pytest
 
 from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
 from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
-from tap_sequence.sync.bookmark import Bookmark, Query
+from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import LogSync
 from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import format_timestamp, parse_timestamp
 from tests.support.model import LOGGER, SECOND, KilledError, fetch_from, run
 

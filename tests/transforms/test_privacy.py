@@ -13,7 +13,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from tap_sequence.api.decoder import type_from_schema
+from tap_sequence.api.record_types import type_from_schema
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.tap import SequenceTap

@@ -1,0 +1,206 @@
+"""The types that logs are decoded with, made from the schema, and from the fields that the API has beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from types import GenericAlias
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from tap_sequence.api.conform import (
+    UNMAPPED,
+    Difference,
+    Kind,
+    join,
+)
+from tap_sequence.api.lenient_json import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    quoted,
+)
+
+_LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % (MAX_DIGITS + 1))
+
+
+class UnusualError(Exception):
+    """Compiled code takes a log, but something in it needs a closer look."""
+
+
+Learned = Mapping[str, Mapping[str, str]]
+"""Fields that the schema does not know, by the path of the object that has them: their attribute in the struct, and name."""
+
+
+def type_from_schema(
+    schema: Mapping[str, Any],
+    name: str,
+    *,
+    any_type: Any = Any,
+    learned: Learned | None = None,
+    path: str = "",
+) -> Any:
+    """Derive the type that msgspec checks and decodes with from a JSON schema.
+
+    Objects become structs that refuse unknown fields; a field that is not required may be absent, and stays absent
+    when it is written again. One that can only be null is null when it is absent.
+
+    Args:
+        schema: The JSON schema.
+        name: What to call the type.
+        any_type: The type of what the schema gives no type.
+        learned: Fields to take as they are, beside those in the schema.
+        path: Where the schema is within that of a log.
+    """
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    options: list[Any] = []
+    for kind in kinds:
+        match kind:
+            case "object":
+                options.append(_struct_from_schema(schema, name, any_type, learned or {}, path))
+            case "array":
+                element = type_from_schema(
+                    schema["items"], name + "Element", any_type=any_type, learned=learned, path=path + "[]"
+                )
+                options.append(GenericAlias(list, (element,)))
+            case "string":
+                options.append(str)
+            case "null":
+                options.append(None)
+            case _:
+                msg = f"{name}: no type for {kind!r} in a stream schema"
+                raise NotImplementedError(msg)
+    if not options:
+        return any_type
+    result = options[0]
+    for option in options[1:]:
+        result |= option
+    return result
+
+
+def _struct_from_schema(
+    schema: Mapping[str, Any], name: str, any_type: Any, learned: Learned, path: str
+) -> type[msgspec.Struct]:
+    required = set(schema.get("required", []))
+    fields: list[Any] = []
+    for field, definition in schema["properties"].items():
+        type_name = name + field[0].upper() + field[1:]
+        field_type = type_from_schema(
+            definition, type_name, any_type=any_type, learned=learned, path=join(path, field)
+        )
+        if field in required:
+            fields.append((field, field_type))
+        elif field_type is None:
+            fields.append((field, None, None))
+        else:
+            fields.append((field, field_type | msgspec.UnsetType, msgspec.UNSET))
+    names = learned.get(path, {})
+    fields += [(attribute, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for attribute in names]
+    return msgspec.defstruct(
+        name, fields, kw_only=True, forbid_unknown_fields=True, gc=False, rename=dict(names)
+    )
+
+
+class _Learned(NamedTuple):
+    """A field that the schema does not know, and that compiled code reads all the same.
+
+    Attributes:
+        attribute: Its attribute in the struct.
+        suffix: What it adds to the place of its object, as it stands in a JSON text.
+        difference: What it is reported as.
+    """
+
+    attribute: str
+    suffix: str
+    difference: Difference
+
+
+class _Gatherer(NamedTuple):
+    """Takes learned fields out of a decoded object.
+
+    Attributes:
+        own: The object's learned fields.
+        inner: The fields in which there are further ones, what they add to the object's place, and what takes them out.
+    """
+
+    own: Sequence[_Learned]
+    inner: Sequence[tuple[str, str, _Gatherer]]
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any], learned: Learned, path: str = "") -> Self | None:
+        """Return what takes out all that is learned, or None where that is nothing."""
+        inner = []
+        for field, definition in schema.get("properties", {}).items():
+            where = join(path, field)
+            if "items" in definition:
+                found = cls.of(definition["items"], learned, where + "[]")
+            else:
+                found = cls.of(definition, learned, where)
+            if found:
+                inner.append((field, where.removeprefix(path), found))
+        own = []
+        for attribute, name in learned.get(path, {}).items():
+            where = join(path, name)
+            suffix = quoted(where.removeprefix(path))[1:-1]
+            own.append(_Learned(attribute, suffix, Difference(Kind.UNKNOWN_FIELD, where, path, name)))
+        return cls(own, inner) if own or inner else None
+
+    def gather(self, decoded: Any, place: str, found: list[str], differences: dict[str, Difference]) -> None:
+        """Move the values of learned fields to `found`, as members of a JSON object."""
+        for attribute, suffix, difference in self.own:
+            raw = getattr(decoded, attribute)
+            if raw is not msgspec.UNSET:
+                found.append(f'"{place}{suffix}":{_plain_text(raw)}')
+                setattr(decoded, attribute, msgspec.UNSET)
+                differences[difference.field] = difference
+        for field, suffix, gatherer in self.inner:
+            value = getattr(decoded, field)
+            if isinstance(value, list):
+                for number, element in enumerate(value):
+                    if element is not None:
+                        gatherer.gather(element, f"{place}{suffix}[{number}]", found, differences)
+            elif value:
+                gatherer.gather(value, place + suffix, found, differences)
+
+
+class RecordTypes:
+    """What logs are decoded with.
+
+    Args:
+        schema: The stream's JSON schema.
+        learned: Fields beside those in the schema.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], learned: Learned) -> None:
+        self.learned = learned
+        # What the API calls `unmapped` is not the tap's.
+        as_sent = {**schema, "properties": {**schema["properties"], UNMAPPED: {"type": "null"}}}
+        log_type = type_from_schema(as_sent, "ActivityLog", any_type=msgspec.Raw, learned=learned)
+        page_type = msgspec.defstruct(
+            "Page", [("items", GenericAlias(list, (log_type,)) | None), ("pagination", Any, None)]
+        )
+        self.page_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(page_type, float_hook=Decimal)
+        self.log_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(log_type)
+        self.gatherer = _Gatherer.of(schema, learned)
+
+    def with_field(self, schema: Mapping[str, Any], path: str, name: str) -> RecordTypes:
+        """Return types that know one field more."""
+        fields = self.learned.get(path, {})
+        return RecordTypes(schema, {**self.learned, path: {**fields, f"learned_{len(fields)}": name}})
+
+
+def _plain_text(raw: msgspec.Raw) -> str:
+    """Return the JSON text of a value for `unmapped`."""
+    source = bytes(raw)
+    check_value(source)
+    return source.decode()
+
+
+def check_value(source: bytes) -> None:
+    """Raise UnusualError where a value may be nested too deeply, or have too long a number in it."""
+    if len(source) > 2 * MAX_DEPTH and source.count(b"[") + source.count(b"{") > MAX_DEPTH:
+        raise UnusualError
+    if len(source) > MAX_DIGITS and _LONG_NUMBER.search(source):
+        raise UnusualError

@@ -1,0 +1,205 @@
+"""What is wrong with settings, told without their values; and which of them are secret."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from tap_sequence.api.addresses import canonical_url
+from tap_sequence.settings import CONFIG_JSONSCHEMA, DEMO, HEADER_PATTERN, SECRETS, TYPES
+from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
+from tap_sequence.text.redaction import excerpt
+
+_CREDENTIALS = ("client_id", "client_secret")
+
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that must never be shown, by the names of their settings."""
+    return {
+        name: config[name]
+        for name, definition in CONFIG_JSONSCHEMA["properties"].items()
+        # The demo's own credentials are in its documentation, and its name is in many a line.
+        if definition.get("secret") and isinstance(config.get(name), str) and config[name] != DEMO
+    }
+
+
+def find_environment_secrets(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the values in environment variables that must never be shown, by the names of settings or variables.
+
+    Args:
+        environment: The environment variables.
+        prefix: What the names of those begin with that are settings.
+    """
+    secrets = find_secrets({name: environment.get(prefix + name.upper()) for name in SECRETS})
+    for variable, value in environment.items():
+        if variable.lower() in _PROXIES and "@" in value:
+            user_info = value.rpartition("@")[0].partition("//")[2]
+            secrets[variable] = unquote(user_info.partition(":")[2])
+    return secrets
+
+
+def find_environment_problems(
+    environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield which environment variables hold no whole number, or no JSON, where their setting takes it.
+
+    Args:
+        environment: The environment variables.
+        prefix: What the names of those begin with that are settings.
+        schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+    """
+    for name, definition in schema["properties"].items():
+        variable = prefix + name.upper()
+        if variable not in environment:
+            continue
+        kinds = definition.get("type", [])
+        try:
+            if "integer" in kinds:
+                int(environment[variable])
+            elif "object" in kinds:
+                json.loads(environment[variable])
+        except ValueError:
+            takes = "a JSON object" if "object" in kinds else _takes(definition)
+            yield f"{name} (from {variable}) cannot be read; it takes {takes}"
+
+
+def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
+    """Yield which environment variables look like settings of this tap, and are none."""
+    names = {prefix + name.upper() for name in CONFIG_JSONSCHEMA["properties"]}
+    others = ("STREAM_MAP", "FAKER_", "FLATTENING_", "LOGLEVEL", "_")
+    for variable in environment:
+        if variable.startswith(prefix) and variable not in names:
+            if variable.removeprefix(prefix).startswith(others):
+                continue
+            close = difflib.get_close_matches(variable, names, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            yield f"The environment variable {excerpt(variable)} is no setting of this tap and has no effect.{hint}"
+
+
+def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which settings are given and have no effect, as another one stands."""
+    if config.get("actor_email_salt") is not None and config.get("actor_email") != "hash":
+        yield f"actor_email_salt has no effect: actor_email is {config.get('actor_email')!r}, not 'hash'."
+
+
+def find_problems(
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any] = CONFIG_JSONSCHEMA,
+    *,
+    is_valid: Callable[[Any, Mapping[str, Any]], bool] | None = None,
+    now: Callable[[], float] = time.time,
+) -> Iterator[str]:
+    """Yield what is wrong with a config, each naming the setting and what it takes, and never a value of a secret.
+
+    Args:
+        config: The settings as given, with defaults filled in.
+        schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+        is_valid: Whether a value fits the JSON schema of a setting that is not the tap's own.
+        now: Seconds since 1970.
+    """
+    known = schema["properties"]
+    for name in config:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            yield f"{excerpt(name)} is not a setting of this tap" + (
+                f" (did you mean {close[0]}?)" if close else ""
+            )
+    wrong = set()
+    for name, value in config.items():
+        if name in known and not (
+            _fits(name, value) if name in TYPES else is_valid is None or is_valid(value, known[name])
+        ):
+            wrong.add(name)
+            yield f"{name} {_describe(name, value)}takes {_takes(known[name])}"
+    yield from (problem for name, problem in _problems_beyond_schema(config, now()) if name not in wrong)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a value is of a setting's type and within its bounds."""
+    try:
+        # A whole number may be written with a point.
+        msgspec.convert(value, TYPES[name], strict=not isinstance(value, float))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
+    for name in SECRETS:
+        value = config.get(name)
+        if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
+            wanted = "the value from your Sequence API credentials, in the config file"
+            yield (
+                name,
+                f"{name} is missing; it takes {wanted} or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}",
+            )
+        elif isinstance(value, str) and value != value.strip():
+            yield name, f"{name} has white space at its start or end"
+        elif isinstance(value, str) and not _is_unicode(value):
+            yield name, f"{name} holds half a character (a lone surrogate)"
+    if ":" in str(config.get("client_id", "")):
+        yield "client_id", "client_id takes no colon (Basic authentication would cut it there)"
+    if isinstance(config.get("api_url"), str):
+        try:
+            canonical_url(config["api_url"])
+        except ValueError as error:
+            yield "api_url", f"api_url {error}"
+    if "start_date" in config and (problem := _start_date_problem(config["start_date"], now)):
+        yield "start_date", problem
+
+
+def _start_date_problem(text: Any, now: float) -> str | None:
+    try:
+        is_to_come = parse_timestamp(text) > now * MICROSECONDS
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return "start_date must be an ISO 8601 time such as 2026-01-01T00:00:00Z"
+    return f"start_date {text} is in the future; set it to a time in the past" if is_to_come else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: JSON's escapes and the environment can hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _describe(name: str, value: Any) -> str:
+    # A text is never quoted: it may be a secret, set in the wrong place.
+    if isinstance(value, str):
+        return "is empty; it " if not value else "cannot be used; it "
+    is_quoted = isinstance(value, int | float) and name not in SECRETS
+    return f"is {value!r}; it " if is_quoted else "is of the wrong type; it "
+
+
+def _takes(definition: Mapping[str, Any]) -> str:
+    """Say in words what a setting takes, from its JSON schema."""
+    if "enum" in definition:
+        return "one of " + ", ".join(definition["enum"])
+    kinds = definition.get("type", [])
+    kind = next(
+        (kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "a value"
+    )
+    if kind in {"integer", "number"}:
+        noun = "a whole number" if kind == "integer" else "a number"
+        low, high = definition.get("minimum"), definition.get("maximum")
+        if "exclusiveMinimum" in definition:
+            return f"{noun} above {definition['exclusiveMinimum']}, up to {high}"
+        if low is None or high is None:
+            return noun
+        return f"{noun} from {low} to {high}"
+    if definition.get("pattern") == HEADER_PATTERN:
+        return "a text of printable ASCII"
+    return {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}.get(
+        kind, kind
+    )
