@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from tap_sequence.api.transport import MAX_AHEAD_BYTES, MAX_BODY_BYTES
 from tap_sequence.simulator import Simulator
 from tap_sequence.simulator.api import UnknownCursor
 from tap_sequence.simulator.faults import Response
+from tests.conftest import tabulate
 from tests.support.harness import ROOT, TAP, command_arguments, config_for, environment
 
 Simulate = Callable[..., Simulator]
@@ -91,19 +92,27 @@ def arm(simulator: Simulator, change: Change, size: int) -> None:
     vars(simulator.api)["respond"] = bomb
 
 
+# A process has on its account what the one that started it had: so it is started by a small one.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def peak_mib(folder: Path, config: Mapping[str, Any]) -> tuple[int, float]:
     """Run the tap to its end; return its exit status and the most memory that it had at a time."""
     with (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
-            [*TAP, *command_arguments(folder, config)],
-            stdout=subprocess.DEVNULL,
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *TAP, *command_arguments(folder, config)],
+            stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment(),
+            check=True,
         )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    status, peak = map(int, done.stdout.split())
     # Linux counts in KiB.
-    return process.returncode, usage.ru_maxrss / 1024
+    return status, peak / 1024
 
 
 @pytest.mark.long
@@ -119,6 +128,10 @@ def test_no_page_takes_more_memory_than_promised(
     arm(simulator, BOMBS[bomb], size)
     config = config_for(simulator, max_in_flight_requests=max_in_flight_requests)
     status, peak = peak_mib(tmp_path, config)
+    page = f"{size // 2**20} MiB a page"
+    tabulate(
+        "Peak memory, in MiB", f"{bomb}, {page}", **{f"{max_in_flight_requests} in flight": f"{peak:.0f}"}
+    )
     assert peak < PROMISED_MIB, (tmp_path / "stderr").read_text()[-2000:]
     # A page of too many values ends the run, and the line says what to change.
     problem = (tmp_path / "stderr").read_text()
