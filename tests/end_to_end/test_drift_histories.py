@@ -58,7 +58,9 @@ class DriftHistories(Histories):
         def between_batches() -> None:
             go_on()
             if waiting:
-                self._drift(waiting.pop(0))
+                # Whether cursors are numbers stays: an API that refuses its own, once it has given them, ends the run.
+                as_before = [drift for drift in self.api.options.drift if drift.name == "after-number"]
+                self._drift([drift for drift in waiting.pop(0) if drift.name != "after-number"] + as_before)
 
         return super()._run(between_batches=between_batches, **options)
 
@@ -70,6 +72,7 @@ def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_no_history_of_a_thousand_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
     run_state_machine_as_test(
         seed(int(os.environ.get("HISTORIES_SEED", "1")))(DriftHistories),
