@@ -16,16 +16,16 @@ import msgspec
 from tap_sequence.api.addresses import API_URLS, DEFAULT_PORTS, canonical_url
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
-from tap_sequence.prefetch.cursor_guess import Hints
-from tap_sequence.prefetch.plan import ReadAhead
-from tap_sequence.prefetch.pool import ReadingAhead
-from tap_sequence.runtime.progress import Progress, Tally, counted, display_for
+from tap_sequence.prefetch.cursor_guess import CursorGuesses
+from tap_sequence.prefetch.plan import PrefetchPlan
+from tap_sequence.prefetch.pool import PrefetchPool
+from tap_sequence.runtime.progress import Progress, RunStats, counted, display_for
 from tap_sequence.runtime.signals import StopSignals
-from tap_sequence.runtime.waiting import Waiting
+from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
-from tap_sequence.sync.incremental import Batch, LogSync
-from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.incremental import IncrementalReader, RecordPage
+from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.run import Checkpoints, Sink, run
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
@@ -144,10 +144,10 @@ class Source:
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
         client = self._new_client(patience=CONNECTION_TEST_SECONDS)
-        page = Waiting(self.stop_signals).call(lambda: client.fetch(request, limit=1))
+        page = InterruptibleWait(self.stop_signals).call(lambda: client.fetch(request, limit=1))
         newest = (
-            f"the newest log is from {excerpt(page.logs[0].created_at_text)}"
-            if page.logs
+            f"the newest log is from {excerpt(page.records[0].created_at_text)}"
+            if page.records
             else "there is no log yet"
         )
         total = "" if page.total is None else f", {page.total} logs in all"
@@ -167,10 +167,12 @@ class Source:
         """
         return Bookmark.load(state, self.query, self.settings.lookback_seconds, streams)
 
-    def logs(self) -> Iterator[Log]:
+    def logs(self) -> Iterator[Record]:
         """Yield what a run without state emits."""
-        for batch in self._plan(self.bookmark({}), Waiting(self.stop_signals), self._logger).batches():
-            for log in batch.logs:
+        for batch in self._plan(
+            self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger
+        ).record_pages():
+            for log in batch.records:
                 yield log
                 batch.emitted(log)
             batch.done()
@@ -190,11 +192,11 @@ class Source:
             TapSequenceError: The run failed; the last checkpoint describes what was written.
             StoppedError: A signal stopped it.
         """
-        if bookmark.newcomers:
+        if bookmark.new_streams:
             logger.warning(
                 "The runs before did not load %s, so it begins with the logs that are new. To load the older ones too, run "
                 "once without a state; a target that upserts then has each record once.",
-                " and ".join(bookmark.newcomers),
+                " and ".join(bookmark.new_streams),
             )
         logger.info("Reading from %s", self.query.host)
         differences = DifferenceReport(logger)
@@ -205,45 +207,52 @@ class Source:
         )
         progress = Progress(display_for(logger, sys.stderr, sys.stdout))
 
-        def page_done(batch: Batch) -> None:
-            differences.add(batch.logs)
-            progress.page_done(read=batch.read, emitted=len(batch.logs), seen=batch.seen, total=batch.total)
+        def page_done(batch: RecordPage) -> None:
+            differences.add(batch.records)
+            progress.page_done(
+                read=batch.read, emitted=len(batch.records), seen=batch.seen, total=batch.total
+            )
             count_page()
 
         with ExitStack() as stack:
             stack.callback(
                 lambda: logger.info(
-                    "Summary: %s.", self._summary(progress.tally, sink.counts(), differences.summary())
+                    "Summary: %s.", self._summary(progress.stats, sink.counts(), differences.summary())
                 )
             )
             stack.enter_context(progress)
             count_page = stack.enter_context(sink.measuring(self.client))
             plan = self._plan(bookmark, self._waiting(checkpoints, progress), logger)
             run(
-                plan.batches(),
+                plan.record_pages(),
                 sink,
                 checkpoints,
                 after_page=page_done,
                 check_stop=self.stop_signals.check,
             )
 
-    def _plan(self, bookmark: Bookmark, waiting: Waiting, logger: logging.Logger) -> LogSync:
+    def _plan(
+        self, bookmark: Bookmark, waiting: InterruptibleWait, logger: logging.Logger
+    ) -> IncrementalReader:
         """Return one run over the log, which goes on from the bookmark and moves it."""
         client, most = self.client, self.settings.max_in_flight_requests
         plan = partial(
-            ReadAhead, hints=Hints(), page_size=self.settings.page_size, max_in_flight_requests=most
+            PrefetchPlan,
+            guesses=CursorGuesses(),
+            page_size=self.settings.page_size,
+            max_in_flight_requests=most,
         )
         ask = asking_again_for_empty(client.fetch)
 
         def fetch(request: PageRequest) -> Page:
             return waiting.call(partial(ask, request))
 
-        def reading_ahead() -> ReadingAhead:
-            return ReadingAhead(
+        def reading_ahead() -> PrefetchPool:
+            return PrefetchPool(
                 fetch=ask, fetch_now=fetch, wait=waiting.get, plan=plan, threads=most, logger=logger
             )
 
-        return LogSync(
+        return IncrementalReader(
             fetch,
             bookmark,
             start_date=self.settings.start_date_microseconds,
@@ -252,7 +261,7 @@ class Source:
             reading_ahead=reading_ahead if most > 1 else None,
         )
 
-    def _waiting(self, checkpoints: Checkpoints, progress: Progress) -> Waiting:
+    def _waiting(self, checkpoints: Checkpoints, progress: Progress) -> InterruptibleWait:
         """Return how to wait for pages: a checkpoint may fall due meanwhile, and who looks on wants to see that it goes on."""
 
         def seconds_to_tick() -> float:
@@ -264,11 +273,11 @@ class Source:
             if progress.seconds_to_tick() <= 0:
                 progress.tick()
 
-        return Waiting(self.stop_signals, seconds_to_tick=seconds_to_tick, tick=tick)
+        return InterruptibleWait(self.stop_signals, seconds_to_tick=seconds_to_tick, tick=tick)
 
-    def _summary(self, tally: Tally, records: Sequence[str], differences: str | None) -> str:
+    def _summary(self, stats: RunStats, records: Sequence[str], differences: str | None) -> str:
         parts = [
-            tally.summary(),
+            stats.summary(),
             *records,
             counted(self.client.requests_sent, "request"),
             counted(self.client.retries, "retry", "retries"),

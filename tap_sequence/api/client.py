@@ -22,9 +22,9 @@ import urllib3
 
 from tap_sequence.api.addresses import PATH
 from tap_sequence.api.decoder import UNDECODABLE, PageDecoder
-from tap_sequence.api.rate_limit import Pace
+from tap_sequence.api.rate_limit import RateLimiter
 from tap_sequence.api.responses import Action, Shape, action_for
-from tap_sequence.api.transport import MAX_BODY_BYTES, Answer, ByteBudget, Take, Transport, parse_http_date
+from tap_sequence.api.transport import MAX_BODY_BYTES, ByteBudget, Response, Take, Transport, parse_http_date
 from tap_sequence.errors import (
     BadRequestError,
     PageTooLargeError,
@@ -132,7 +132,7 @@ class SequenceClient:
         """How many of them tried again what had failed before."""
         self.refusals = 0
         """How many of them were answered 429."""
-        self._pace = Pace(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
+        self._pace = RateLimiter(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
         self._transport = Transport(
             base_url=base_url,
             credentials=credentials,
@@ -287,7 +287,7 @@ class SequenceClient:
                 )
                 return BadRequestError(msg) if action is Action.ASK_WALK else RequestError(msg)
 
-    def _answer(self, attempt: _Attempt, take: Take) -> Answer:
+    def _answer(self, attempt: _Attempt, take: Take) -> Response:
         """Send the request, and return what comes of it."""
         parameters: dict[str, str | int | None] = {
             "limit": attempt.limit,
@@ -303,7 +303,7 @@ class SequenceClient:
             msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
             raise RequestError(msg) from error
 
-    def _send(self, attempt: _Attempt, parameters: Mapping[str, Any], take: Take) -> Answer:
+    def _send(self, attempt: _Attempt, parameters: Mapping[str, Any], take: Take) -> Response:
         held = self._pace.seconds_held
         if held and self._is_over_budget(attempt, held):
             # Another thread, or an optional request, was told to wait for longer than this page may take.
@@ -319,7 +319,7 @@ class SequenceClient:
 
     # Answers
 
-    def _read(self, answer: Answer, tries: int) -> tuple[Page | None, Shape, str]:
+    def _read(self, answer: Response, tries: int) -> tuple[Page | None, Shape, str]:
         """Return the page, if there is one, the shape of the body, and what is wrong."""
         if answer.status != HTTPStatus.OK:
             return None, Shape.NO_PAGE, _describe(answer)
@@ -345,7 +345,7 @@ class SequenceClient:
             return None, Shape.NO_PAGE, problem
         return page, Shape.PAGE, ""
 
-    def _check_version(self, answer: Answer) -> None:
+    def _check_version(self, answer: Response) -> None:
         version = answer.headers.get("Sequence-Version")
         if not version or version == self._settings.api_version:
             return
@@ -359,7 +359,7 @@ class SequenceClient:
                 excerpt(version),
             )
 
-    def _retry_after(self, answer: Answer) -> float | None:
+    def _retry_after(self, answer: Response) -> float | None:
         """Return how many seconds `Retry-After` (seconds or a date, RFC 9110) asks to wait."""
         text = answer.headers.get("Retry-After", "").strip()
         if text.isdecimal():
@@ -382,7 +382,7 @@ def redirect_host(url: str, location: str) -> str:
     return excerpt(host) if host else "somewhere that is not a URL"
 
 
-def _describe(answer: Answer) -> str:
+def _describe(answer: Response) -> str:
     """Say what a response was: its status, and the API's own error where it gave one."""
     text = f"status {answer.status}"
     try:

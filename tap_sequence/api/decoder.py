@@ -33,7 +33,7 @@ from tap_sequence.api.lenient_json import (
 from tap_sequence.api.page_checks import check_encoding, check_size, has_nul
 from tap_sequence.api.record_types import RecordTypes, UnusualError, check_value, type_from_schema
 from tap_sequence.errors import RecordError, TransientRequestError
-from tap_sequence.sync.models import Log, Page
+from tap_sequence.sync.models import Page, Record
 from tap_sequence.sync.timestamps import parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
@@ -134,7 +134,7 @@ class PageDecoder:
             logs = tuple(self._decode_each(items))
         after, has_pagination = _after(pagination)
         return Page(
-            logs=logs,
+            records=logs,
             after=after,
             total=_total(pagination),
             asked_at=asked_at,
@@ -142,7 +142,7 @@ class PageDecoder:
             has_pagination=has_pagination,
         )
 
-    def _to_logs(self, records: Iterable[Any], types: RecordTypes) -> list[Log]:
+    def _to_logs(self, records: Iterable[Any], types: RecordTypes) -> list[Record]:
         """Make logs of what compiled code decoded.
 
         Raises:
@@ -166,16 +166,16 @@ class PageDecoder:
             log_id, created_at = record.id, record.createdAt
             if not log_id:
                 raise UnusualError
-            logs.append(Log(log_id, parse_timestamp(created_at), created_at, record, differences))
+            logs.append(Record(log_id, parse_timestamp(created_at), created_at, record, differences))
         return logs
 
-    def _decode_each(self, items: Iterable[bytes]) -> Iterator[Log]:
+    def _decode_each(self, items: Iterable[bytes]) -> Iterator[Record]:
         for place, item in enumerate(items, 1):
             log = self._decode_one(item, place)
             if log is not None:
                 yield log
 
-    def _decode_one(self, source: bytes, place: int) -> Log | None:
+    def _decode_one(self, source: bytes, place: int) -> Record | None:
         """Decode one log; return None where it is left out."""
         if not has_nul(source):
             types = self._types
@@ -189,7 +189,7 @@ class PageDecoder:
             self._reject(error, source, place)
             return None
 
-    def _conform(self, value: Value) -> Log:
+    def _conform(self, value: Value) -> Record:
         if not isinstance(value.content, dict):
             raise _InvalidLogError(None, "it is not an object")
         conformed = conform(value, self._schema, metadata_as_text=self._metadata_as_text)
@@ -208,7 +208,7 @@ class PageDecoder:
             if difference.kind is Kind.UNKNOWN_FIELD:
                 self._learn(difference.parent, difference.name)
         record = msgspec.convert(conformed.record, self._conformed_type)
-        return Log(log_id, moment, text, record, conformed.differences)
+        return Record(log_id, moment, text, record, conformed.differences)
 
     def _learn(self, path: str, name: str) -> None:
         """Have compiled code read a field from now on that the schema does not know."""

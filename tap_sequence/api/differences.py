@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tap_sequence.api.conform import Difference, Kind
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.text.redaction import excerpt
 
 _WARNINGS = {
@@ -46,7 +46,7 @@ class DifferenceReport:
         self._logger = logger
         self._counts: Counter[Difference] = Counter()
 
-    def add(self, logs: Iterable[Log]) -> None:
+    def add(self, logs: Iterable[Record]) -> None:
         """Take note of logs that are emitted."""
         for log in logs:
             for difference in log.differences:

@@ -39,7 +39,7 @@ _SLOWEST = 1 / 20
 through says nothing about the limit itself."""
 
 
-class Pace:
+class RateLimiter:
     """Lets requests through at a pace, and holds all of them back where the API asks for it. Thread-safe.
 
     Args:

@@ -54,7 +54,7 @@ logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A response, read to its end.
 
     Attributes:
@@ -148,7 +148,7 @@ class Transport:
         # One session serves one request at a time, whichever thread asks: requests does not promise more.
         self._idle: SimpleQueue[requests.Session] = SimpleQueue()
 
-    def get(self, url: str, parameters: Mapping[str, Any] | None = None, take: Take = take_any) -> Answer:
+    def get(self, url: str, parameters: Mapping[str, Any] | None = None, take: Take = take_any) -> Response:
         """Send one GET request; follow no redirect. When it returns or raises, nothing of it goes on.
 
         Args:
@@ -193,7 +193,7 @@ class Transport:
 
     def _exchange(
         self, session: requests.Session, url: str, parameters: Mapping[str, Any] | None, take: Take
-    ) -> Answer:
+    ) -> Response:
         given = {name: value for name, value in (parameters or {}).items() if value is not None}
         sent_at, started = self._now(), self._monotonic()
         try:
@@ -213,7 +213,7 @@ class Transport:
                 sent_at = min(sent_at, answered_at - seconds)
             body, is_too_large = _read_body(response, take)
         asked_at = math.floor(sent_at * MICROSECONDS)
-        return Answer(response.status_code, response.headers, body, is_too_large, asked_at)
+        return Response(response.status_code, response.headers, body, is_too_large, asked_at)
 
     def _sort(self, error: Exception, url: str) -> Exception:
         """Say whether a failure may pass, and what it is in words; never with a URL, which may hold a password."""

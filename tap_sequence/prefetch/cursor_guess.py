@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 
 _MILLISECOND = 1_000
 _V4, _V7 = 4, 7
@@ -35,11 +35,11 @@ class CursorForm:
         cursor_at: The cursor that a log at a position would have.
     """
 
-    position: Callable[[Log], Position | None]
+    position: Callable[[Record], Position | None]
     cursor_at: Callable[[Position], str]
 
 
-def form_of(after: str, last: Log) -> CursorForm | None:
+def form_of(after: str, last: Record) -> CursorForm | None:
     """Return what a cursor is made of, or None where it cannot be imitated.
 
     Two forms are known from the published OpenAPI: base64 of a log's id, a UUIDv7 (this endpoint's example), and base64
@@ -53,8 +53,8 @@ def form_of(after: str, last: Log) -> CursorForm | None:
         text = base64.b64decode(after, validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         return None
-    log_id, *rest = text.split("#")
-    version = _version(log_id)
+    record_id, *rest = text.split("#")
+    version = _version(record_id)
     if _encode(text) != after or version is None:
         return None
     if not rest:
@@ -64,11 +64,11 @@ def form_of(after: str, last: Log) -> CursorForm | None:
     order = rest[1]
     uuid = _first_uuid_of if version == _V7 else lambda _: str(UUID(int=0, version=_V4))
     return CursorForm(
-        lambda log: log.created_at, lambda position: _encode(f"{uuid(position)}#{position}#{order}")
+        lambda record: record.created_at, lambda position: _encode(f"{uuid(position)}#{position}#{order}")
     )
 
 
-class Hints:
+class CursorGuesses:
     """The hints of a run: how to make one, and whether they have proved worth their requests.
 
     Attributes:
@@ -87,16 +87,16 @@ class Hints:
         """Whether a hint may be made now."""
         return self._form is not None and self.why_not is None and self._credit >= 1
 
-    def learn(self, after: str | None, last: Log) -> None:
+    def learn(self, after: str | None, last: Record) -> None:
         """See what the API's cursors are made of, from a page's `after` and its last log."""
         if self._form is None and self.why_not is None and after is not None:
             self._form = form_of(after, last)
             if self._form is None:
                 self.stop("its cursors are of a kind that cannot be guessed")
 
-    def position(self, log: Log) -> Position | None:
+    def position(self, record: Record) -> Position | None:
         """Return where a log stands."""
-        return None if self._form is None else self._form.position(log)
+        return None if self._form is None else self._form.position(record)
 
     def cursor_at(self, position: Position) -> str:
         """Return a cursor for a position; only where hints are possible."""
@@ -116,7 +116,7 @@ class Hints:
         """A page was read."""
         self._credit = min(_MOST_CREDIT, self._credit + _CREDIT_OF_PAGE)
 
-    def in_vain(self, what: str) -> None:
+    def wasted(self, what: str) -> None:
         """A hint cost a request and brought nothing of use."""
         self._credit -= 1
         if self._credit < 1 and not self.is_proved:
@@ -136,9 +136,9 @@ def _version(text: str) -> int | None:
     return uuid.version if str(uuid) == text else None
 
 
-def _id_time(log: Log) -> Position | None:
+def _id_time(record: Record) -> Position | None:
     """Return the time in a log's UUIDv7 (RFC 9562: milliseconds in its first 48 bits), in microseconds."""
-    return int(log.id[:8] + log.id[9:13], 16) * _MILLISECOND if _version(log.id) == _V7 else None
+    return int(record.id[:8] + record.id[9:13], 16) * _MILLISECOND if _version(record.id) == _V7 else None
 
 
 def _first_uuid_of(position: Position) -> str:

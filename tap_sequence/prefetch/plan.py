@@ -22,7 +22,7 @@ from operator import ne
 from statistics import median
 
 from tap_sequence.errors import BadRequestError
-from tap_sequence.prefetch.cursor_guess import Hints, Position
+from tap_sequence.prefetch.cursor_guess import CursorGuesses, Position
 from tap_sequence.sync.models import Page, PageRequest, SortOrder
 
 MAX_HELD_BYTES = 12 * 2**20
@@ -52,7 +52,7 @@ _NEXT_MILLISECOND = 1_000
 
 
 @dataclass(eq=False, slots=True)
-class _Chain:
+class _Segment:
     """A row of pages.
 
     Attributes:
@@ -80,14 +80,14 @@ class _Chain:
     cursor: str | None = None
     known: int = 0
     pages: deque[Page] = field(default_factory=deque)
-    logs: int = 0
+    records: int = 0
     first_id: str | None = None
     first_ids: frozenset[str] = frozenset()
     last_ids: Sequence[str] = ()
     ends_at: Position | None = None
     densities: deque[float] = field(default_factory=lambda: deque(maxlen=_PAGES_OF_DENSITY))
     is_asked: bool = False
-    has_met: bool = False
+    is_joined: bool = False
     is_end: bool = False
     is_dropped: bool = False
     is_stuck: bool = False
@@ -95,7 +95,7 @@ class _Chain:
 
     @property
     def can_go_on(self) -> bool:
-        is_done = self.has_met or self.is_end or self.is_stuck or self.error is not None
+        is_done = self.is_joined or self.is_end or self.is_stuck or self.error is not None
         return self.cursor is not None and not self.is_asked and not is_done
 
     @property
@@ -103,14 +103,14 @@ class _Chain:
         """How many pages will be handed out."""
         known, pages = self.known, len(self.pages)
         for page in self.pages:
-            if not known or known < len(page.logs):
+            if not known or known < len(page.records):
                 break
-            known -= len(page.logs)
+            known -= len(page.records)
             pages -= 1
         return pages
 
     def ids(self) -> Iterator[str]:
-        return (log_id for page in self.pages for log_id in page.ids())
+        return (record_id for page in self.pages for record_id in page.ids())
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -123,10 +123,10 @@ class Task:
     """
 
     request: PageRequest
-    chain: _Chain
+    segment: _Segment
 
     @property
-    def is_hint(self) -> bool:
+    def is_guess(self) -> bool:
         """Whether its cursor is a guess: all that the walk can do without."""
         return self.request.is_optional
 
@@ -136,7 +136,7 @@ class Task:
         return self.request.number is not None
 
 
-class ReadAhead:
+class PrefetchPlan:
     """Plans what to ask for, and hands out the pages in the order of the list. Not thread-safe.
 
     Args:
@@ -154,13 +154,13 @@ class ReadAhead:
         page: Page,
         returned: int | None,
         *,
-        hints: Hints,
+        guesses: CursorGuesses,
         page_size: int,
         max_in_flight_requests: int,
         max_held_bytes: int = MAX_HELD_BYTES,
         lengths: Lengths = Lengths(),
     ) -> None:
-        self.hints = hints
+        self.guesses = guesses
         """How to guess cursors, and why none is guessed any more."""
         self._lengths = lengths
         self._returned = returned
@@ -175,9 +175,9 @@ class ReadAhead:
         self._total: int | None = None
         self._asked_at = 0
         self._end: float = math.inf
-        self._chain_pages = self._lengths.first
-        self._chains: deque[_Chain] = deque([_Chain()])
-        self._append(self._chains[0], page)
+        self._segment_pages = self._lengths.first
+        self._segments: deque[_Segment] = deque([_Segment()])
+        self._append(self._segments[0], page)
         self._take_next()
 
     # Handing out
@@ -189,34 +189,34 @@ class ReadAhead:
             Exception: What the request for it failed with.
         """
         while True:
-            front = self._chains[0]
+            front = self._segments[0]
             if front.pages:
                 return self._take_next()
-            if not front.has_met:
+            if not front.is_joined:
                 if front.error is not None:
                     raise front.error
                 return None
-            self._chains.popleft()
-            self._pass_over_known(self._chains[0])
+            self._segments.popleft()
+            self._pass_over_known(self._segments[0])
 
-    def _pass_over_known(self, chain: _Chain) -> None:
+    def _pass_over_known(self, segment: _Segment) -> None:
         """Let go of the logs that the page had on which the chain before met this one."""
-        while chain.known:
-            page = chain.pages.popleft()
-            passed = min(chain.known, len(page.logs))
-            chain.known -= passed
-            chain.logs -= passed
-            if passed < len(page.logs):
-                chain.pages.appendleft(replace(page, logs=page.logs[passed:]))
+        while segment.known:
+            page = segment.pages.popleft()
+            passed = min(segment.known, len(page.records))
+            segment.known -= passed
+            segment.records -= passed
+            if passed < len(page.records):
+                segment.pages.appendleft(replace(page, records=page.records[passed:]))
             else:
                 self.held_bytes -= page.size
 
     def _take_next(self) -> Page:
-        page = self._chains[0].pages.popleft()
-        self._chains[0].logs -= len(page.logs)
+        page = self._segments[0].pages.popleft()
+        self._segments[0].records -= len(page.records)
         self.held_bytes -= page.size
         if self._returned is not None:
-            self._returned += len(page.logs)
+            self._returned += len(page.records)
         return page
 
     # Asking
@@ -231,24 +231,24 @@ class ReadAhead:
             return None
         # Whatever went wrong at the front before it was the front: only now the walk would ask.
         self._front.is_stuck = False
-        for rank, chain in enumerate(chain for chain in self._chains if not chain.has_met):
-            if chain.can_go_on and (self._has_room(rank) or self._is_waited_for(chain)):
+        for rank, segment in enumerate(segment for segment in self._segments if not segment.is_joined):
+            if segment.can_go_on and (self._has_room(rank) or self._is_waited_for(segment)):
                 place = number + self._pages_to_front() if rank == 0 else None
-                return self._ask(chain, PageRequest(SortOrder.ASCENDING, chain.cursor, place))
-        return self._ask_hint()
+                return self._ask(segment, PageRequest(SortOrder.ASCENDING, segment.cursor, place))
+        return self._ask_guess()
 
     @property
-    def _front(self) -> _Chain:
-        return next(chain for chain in self._chains if not chain.has_met)
+    def _front(self) -> _Segment:
+        return next(segment for segment in self._segments if not segment.is_joined)
 
-    def _is_waited_for(self, chain: _Chain) -> bool:
-        return chain is self._chains[0] and not chain.pages
+    def _is_waited_for(self, segment: _Segment) -> bool:
+        return segment is self._segments[0] and not segment.pages
 
     def _pages_to_front(self) -> int:
         pages = 0
-        for chain in self._chains:
-            pages += chain.pages_to_come
-            if not chain.has_met:
+        for segment in self._segments:
+            pages += segment.pages_to_come
+            if not segment.is_joined:
                 break
         return pages
 
@@ -261,42 +261,42 @@ class ReadAhead:
         share = 1 - rank / (2 * self._max_in_flight)
         return self.held_bytes + self._in_flight * self._page_bytes < share * self._max_held_bytes
 
-    def _ask(self, chain: _Chain, request: PageRequest) -> Task:
-        chain.is_asked = True
+    def _ask(self, segment: _Segment, request: PageRequest) -> Task:
+        segment.is_asked = True
         self._in_flight += 1
-        return Task(request, chain)
+        return Task(request, segment)
 
-    def _ask_hint(self) -> Task | None:
+    def _ask_guess(self) -> Task | None:
         is_length_known = self._returned is not None and self._total is not None
-        if not self.hints.is_possible or (self._read < self._lengths.before and not is_length_known):
+        if not self.guesses.is_possible or (self._read < self._lengths.before and not is_length_known):
             return None
-        found = self._best_place() if self.hints.is_proved else self._first_place()
+        found = self._best_place() if self.guesses.is_proved else self._first_place()
         if found is None:
             return None
         left, position = found
-        cursor = self.hints.cursor_at(position)
-        chain = _Chain(begins_at=position, nothing_from=position)
-        self._chains.insert(self._chains.index(left) + 1, chain)
-        return self._ask(chain, PageRequest(SortOrder.ASCENDING, cursor, None, is_optional=True))
+        cursor = self.guesses.cursor_at(position)
+        segment = _Segment(begins_at=position, nothing_from=position)
+        self._segments.insert(self._segments.index(left) + 1, segment)
+        return self._ask(segment, PageRequest(SortOrder.ASCENDING, cursor, None, is_optional=True))
 
-    def _first_place(self) -> tuple[_Chain, Position] | None:
+    def _first_place(self) -> tuple[_Segment, Position] | None:
         """Return where to begin as long as nobody knows what hints are good for: soon to be met, and only as needed."""
         front, gap = next(self._gaps())
         is_needed = (
-            gap >= self._lengths.first + self._lengths.shortest and len(self._chains) < self._max_in_flight
+            gap >= self._lengths.first + self._lengths.shortest and len(self._segments) < self._max_in_flight
         )
-        is_under_way = any(chain.first_id is None for chain in self._chains)
+        is_under_way = any(segment.first_id is None for segment in self._segments)
         return self._place(front, self._lengths.first) if is_needed and not is_under_way else None
 
-    def _best_place(self) -> tuple[_Chain, Position] | None:
+    def _best_place(self) -> tuple[_Segment, Position] | None:
         """Return behind which chain to begin another one, and where."""
         window = self._max_held_bytes / self._page_bytes
-        length = min(self._chain_pages, max(self._lengths.shortest, window / self._max_in_flight))
-        best: tuple[float, _Chain] | None = None
+        length = min(self._segment_pages, max(self._lengths.shortest, window / self._max_in_flight))
+        best: tuple[float, _Segment] | None = None
         distance, rank = 0.0, 0
-        for chain, gap in self._gaps():
-            distance += len(chain.pages)
-            rank += not chain.has_met
+        for segment, gap in self._gaps():
+            distance += len(segment.pages)
+            rank += not segment.is_joined
             pages = min(gap / 2, length)
             if (
                 pages >= self._lengths.shortest
@@ -304,17 +304,17 @@ class ReadAhead:
                 and self._has_room(rank)
                 and (best is None or pages > best[0])
             ):
-                best = pages, chain
+                best = pages, segment
             distance += gap
         return best and self._place(best[1], best[0])
 
-    def _place(self, left: _Chain, pages: float) -> tuple[_Chain, Position] | None:
+    def _place(self, left: _Segment, pages: float) -> tuple[_Segment, Position] | None:
         """Return where so many pages behind a chain will have been read, if that is before the next one."""
         assert left.ends_at is not None  # noqa: S101  # it has a gap
         position = left.ends_at + pages * self._page_size / median(left.densities)
         end = self._horizon
-        if left is not self._chains[-1]:
-            right = self._chains[self._chains.index(left) + 1]
+        if left is not self._segments[-1]:
+            right = self._segments[self._segments.index(left) + 1]
             assert right.nothing_from is not None  # noqa: S101  # hints have a position
             end = right.nothing_from
             position = min(position, (left.ends_at + end) / 2)
@@ -326,26 +326,26 @@ class ReadAhead:
         """Where the list ends at the latest: now, or where a hint found nothing."""
         return min(self._asked_at, self._end)
 
-    def _gaps(self) -> Iterator[tuple[_Chain, float]]:
+    def _gaps(self) -> Iterator[tuple[_Segment, float]]:
         """Yield each chain with how many pages are to be expected between its last and the next chain."""
         known = self._returned
-        for chain, right in [*pairwise(self._chains), (self._chains[-1], None)]:
+        for segment, right in [*pairwise(self._segments), (self._segments[-1], None)]:
             if known is not None:
-                known += chain.logs - chain.known
-            logs = 0.0
-            if not (chain.has_met or chain.is_end or chain.ends_at is None or not chain.densities):
+                known += segment.records - segment.known
+            records = 0.0
+            if not (segment.is_joined or segment.is_end or segment.ends_at is None or not segment.densities):
                 if right is not None:
-                    logs = self._logs_between(chain, right)
+                    records = self._logs_between(segment, right)
                 else:
-                    logs = max(0, self._horizon - chain.ends_at) * median(chain.densities)
+                    records = max(0, self._horizon - segment.ends_at) * median(segment.densities)
                     if known is not None and self._total is not None:
-                        logs = min(logs, max(0, self._total - known))
+                        records = min(records, max(0, self._total - known))
             if known is not None:
-                known += round(logs)
-            yield chain, logs / self._page_size
+                known += round(records)
+            yield segment, records / self._page_size
 
     @staticmethod
-    def _logs_between(left: _Chain, right: _Chain) -> float:
+    def _logs_between(left: _Segment, right: _Segment) -> float:
         assert left.ends_at is not None and right.nothing_from is not None  # noqa: S101, PT018  # hints have a position
         density = median(left.densities)
         if right.densities:
@@ -357,144 +357,144 @@ class ReadAhead:
     def answered(self, task: Task, page: Page) -> None:
         """Take the page that a task brought."""
         self._returned_from(task)
-        chain = task.chain
-        if chain.is_dropped:
+        segment = task.segment
+        if segment.is_dropped:
             return
-        if task.is_hint and not self._is_of_use(chain, page):
-            self._drop(chain)
+        if task.is_guess and not self._is_of_use(segment, page):
+            self._drop(segment)
             return
         self._read += 1
-        self.hints.read()
-        self._append(chain, page)
-        self._look_right(chain)
+        self.guesses.read()
+        self._append(segment, page)
+        self._look_right(segment)
 
     def failed(self, task: Task, error: Exception) -> None:
         """Take note that a task failed for good."""
         self._returned_from(task)
-        if task.is_hint:
+        if task.is_guess:
             if isinstance(error, BadRequestError):
-                self.hints.stop("the API refuses them")
+                self.guesses.stop("the API refuses them")
             else:
-                self.hints.in_vain("requests for them fail")
-            if not task.chain.is_dropped:
-                self._drop(task.chain)
+                self.guesses.wasted("requests for them fail")
+            if not task.segment.is_dropped:
+                self._drop(task.segment)
         elif task.is_front:
-            task.chain.error = error
+            task.segment.error = error
         else:
             # The walk itself asks once more when it gets there, and an error then says which page it is.
-            task.chain.is_stuck = True
+            task.segment.is_stuck = True
 
     def _returned_from(self, task: Task) -> None:
         self._in_flight -= 1
-        task.chain.is_asked = False
+        task.segment.is_asked = False
 
-    def _append(self, chain: _Chain, page: Page) -> None:
-        chain.cursor = page.after
-        chain.is_end = page.after is None
-        chain.pages.append(page)
-        chain.logs += len(page.logs)
+    def _append(self, segment: _Segment, page: Page) -> None:
+        segment.cursor = page.after
+        segment.is_end = page.after is None
+        segment.pages.append(page)
+        segment.records += len(page.records)
         self.held_bytes += page.size
         if page.total is not None:
             self._total = page.total
         self._asked_at = max(self._asked_at, page.asked_at)
-        if not page.logs:
+        if not page.records:
             return
         self._page_bytes = max(self._page_bytes, page.size)
-        self.hints.learn(page.after, page.logs[-1])
-        first, last = self.hints.position(page.logs[0]), self.hints.position(page.logs[-1])
-        chain.last_ids = [*chain.last_ids[-1:], *page.ids()]
-        chain.ends_at = last
+        self.guesses.learn(page.after, page.records[-1])
+        first, last = self.guesses.position(page.records[0]), self.guesses.position(page.records[-1])
+        segment.last_ids = [*segment.last_ids[-1:], *page.ids()]
+        segment.ends_at = last
         if first is not None and last is not None:
-            chain.densities.append(len(page.logs) / max(last - first, _NEXT_MILLISECOND))
-        if chain.first_id is None:
-            chain.first_id = page.logs[0].id
-            chain.first_ids = frozenset(log.id for log in page.logs)
-            chain.begins_at = chain.nothing_from = first
+            segment.densities.append(len(page.records) / max(last - first, _NEXT_MILLISECOND))
+        if segment.first_id is None:
+            segment.first_id = page.records[0].id
+            segment.first_ids = frozenset(record.id for record in page.records)
+            segment.begins_at = segment.nothing_from = first
 
-    def _is_of_use(self, chain: _Chain, page: Page) -> bool:
+    def _is_of_use(self, segment: _Segment, page: Page) -> bool:
         """Whether what a hint brought can be met by the chain before, and is nowhere else."""
-        assert chain.begins_at is not None  # noqa: S101  # a hint has a position
-        guessed = chain.begins_at
-        left, right = self._left_of(chain), self._right_of(chain)
-        first = self.hints.position(page.logs[0]) if page.logs else None
-        if not page.logs:
-            if not self.hints.is_proved:
-                self.hints.stop("the API answers them with an empty page")
-            self.hints.in_vain("too many lie behind the end of the list")
+        assert segment.begins_at is not None  # noqa: S101  # a hint has a position
+        guessed = segment.begins_at
+        left, right = self._left_of(segment), self._right_of(segment)
+        first = self.guesses.position(page.records[0]) if page.records else None
+        if not page.records:
+            if not self.guesses.is_proved:
+                self.guesses.stop("the API answers them with an empty page")
+            self.guesses.wasted("too many lie behind the end of the list")
             if page.after is None:
                 self._end = min(self._end, guessed)
             return False
         if first is None or first < guessed - _NEXT_MILLISECOND:
-            self.hints.stop("the API answers them with a page from elsewhere")
+            self.guesses.stop("the API answers them with a page from elsewhere")
             return False
         if right is not None and right.begins_at is not None and first >= right.begins_at:
             # There is nothing between the two.
-            self.hints.in_vain("too many bring what was read already")
+            self.guesses.wasted("too many bring what was read already")
             right.nothing_from = guessed
             return False
         if left.ends_at is not None and first <= left.ends_at:
-            self.hints.in_vain("too many come too late")
+            self.guesses.wasted("too many come too late")
             return False
         return True
 
-    def _look_right(self, chain: _Chain) -> None:
+    def _look_right(self, segment: _Segment) -> None:
         """See whether a chain has met the next one, or walked past it."""
-        if chain.is_end:
-            while self._chains[-1] is not chain:
-                self._drop(self._chains[-1])
+        if segment.is_end:
+            while self._segments[-1] is not segment:
+                self._drop(self._segments[-1])
             return
-        page = chain.pages[-1]
-        while page.logs and (right := self._right_of(chain)) is not None:
-            common = list(dropwhile(partial(ne, right.first_id), chain.last_ids))
+        page = segment.pages[-1]
+        while page.records and (right := self._right_of(segment)) is not None:
+            common = list(dropwhile(partial(ne, right.first_id), segment.last_ids))
             if len(common) == 1:
                 # The next page tells whether it goes on like that. An id that is listed twice has two places.
                 return
             if common:
-                if self._meet(chain, right, common):
+                if self._join(segment, right, common):
                     return
             elif not self._is_past(page, right):
                 return
-            self.hints.in_vain("too many bring logs that the walk does not arrive at")
+            self.guesses.wasted("too many bring logs that the walk does not arrive at")
             self._drop(right)
 
-    def _meet(self, chain: _Chain, right: _Chain, common: list[str]) -> bool:
+    def _join(self, segment: _Segment, right: _Segment, common: list[str]) -> bool:
         """Join two chains, given the logs from the next one's first log on; False if they are not the same there."""
         if list(islice(right.ids(), len(common))) != common:
             return False
-        if right.is_end and right.logs == len(common):
+        if right.is_end and right.records == len(common):
             # The chain's own `after` says more: the list has grown meanwhile.
             return False
-        chain.has_met = True
+        segment.is_joined = True
         right.known = len(common)
-        for hint in self._between(chain, right):
-            self._drop(hint)
-        self.hints.proved()
-        self._chain_pages = min(self._lengths.longest, self._chain_pages * 2)
+        for guess in self._between(segment, right):
+            self._drop(guess)
+        self.guesses.proved()
+        self._segment_pages = min(self._lengths.longest, self._segment_pages * 2)
         return True
 
-    def _is_past(self, page: Page, right: _Chain) -> bool:
+    def _is_past(self, page: Page, right: _Segment) -> bool:
         """Whether a page begins behind the first log of the next chain, or has others of its first page on it."""
         if not right.first_ids.isdisjoint(page.ids()):
             return True
-        first = self.hints.position(page.logs[0])
+        first = self.guesses.position(page.records[0])
         return (
             first is not None and right.begins_at is not None and first > right.begins_at + _NEXT_MILLISECOND
         )
 
-    def _drop(self, chain: _Chain) -> None:
-        chain.is_dropped = True
-        self.held_bytes -= sum(page.size for page in chain.pages)
-        self._chains.remove(chain)
+    def _drop(self, segment: _Segment) -> None:
+        segment.is_dropped = True
+        self.held_bytes -= sum(page.size for page in segment.pages)
+        self._segments.remove(segment)
 
-    def _between(self, left: _Chain, right: _Chain) -> list[_Chain]:
-        return list(islice(self._chains, self._chains.index(left) + 1, self._chains.index(right)))
+    def _between(self, left: _Segment, right: _Segment) -> list[_Segment]:
+        return list(islice(self._segments, self._segments.index(left) + 1, self._segments.index(right)))
 
-    def _right_of(self, chain: _Chain) -> _Chain | None:
+    def _right_of(self, segment: _Segment) -> _Segment | None:
         """Return the next chain that has logs; between the two may be hints under way."""
-        behind = islice(self._chains, self._chains.index(chain) + 1, None)
+        behind = islice(self._segments, self._segments.index(segment) + 1, None)
         return next((each for each in behind if each.first_id is not None), None)
 
-    def _left_of(self, chain: _Chain) -> _Chain:
+    def _left_of(self, segment: _Segment) -> _Segment:
         """Return the chain with logs before one that began with a hint."""
-        before = islice(self._chains, self._chains.index(chain))
+        before = islice(self._segments, self._segments.index(segment))
         return next(each for each in reversed(list(before)) if each.first_id is not None)

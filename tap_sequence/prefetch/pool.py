@@ -13,14 +13,14 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeAlias
 
-from tap_sequence.prefetch.plan import ReadAhead, Task
+from tap_sequence.prefetch.plan import PrefetchPlan, Task
 from tap_sequence.sync.models import Fetch, Page, PageRequest
 
-Bell: TypeAlias = SimpleQueue[None]
+Wakeups: TypeAlias = SimpleQueue[None]
 """Rings when an answer came."""
 
 
-class ReadingAhead:
+class PrefetchPool:
     """Fetches the pages of one forward walk, ahead of it. Use it as a context manager: leaving it ends the threads.
 
     As long as there is nothing to read ahead of (up to the first page with logs), it asks as it is asked.
@@ -39,8 +39,8 @@ class ReadingAhead:
         *,
         fetch: Fetch,
         fetch_now: Fetch,
-        wait: Callable[[Bell], object],
-        plan: Callable[[Page, int | None], ReadAhead],
+        wait: Callable[[Wakeups], object],
+        plan: Callable[[Page, int | None], PrefetchPlan],
         threads: int,
         logger: logging.Logger,
     ) -> None:
@@ -50,7 +50,7 @@ class ReadingAhead:
         self._new_plan = plan
         self._threads = threads
         self._logger = logger
-        self._plan: ReadAhead | None = None
+        self._plan: PrefetchPlan | None = None
         self._begin_behind: tuple[PageRequest, Page] | None = None
         # Held while the plan is looked at; told of whenever there may be something new to ask for.
         self._changed = threading.Condition()
@@ -58,7 +58,7 @@ class ReadingAhead:
         self._number = 0
         self._defect: Exception | None = None
         # Rings with each answer. Unlike a condition it may be rung by a signal handler.
-        self._bell: Bell = SimpleQueue()
+        self._bell: Wakeups = SimpleQueue()
 
     def __enter__(self) -> Fetch:
         return self.fetch
@@ -80,7 +80,7 @@ class ReadingAhead:
             self._start(*self._begin_behind)
         if self._plan is None:
             page = self._fetch_now(request)
-            if page.logs and page.after is not None:
+            if page.records and page.after is not None:
                 self._begin_behind = request, page
             return page
         while True:
@@ -99,14 +99,14 @@ class ReadingAhead:
     def _start(self, request: PageRequest, page: Page) -> None:
         self._begin_behind = None
         self._number = (request.number or 0) + 1
-        self._plan = self._new_plan(page, len(page.logs) if request.cursor is None else None)
+        self._plan = self._new_plan(page, len(page.records) if request.cursor is None else None)
         self._start_threads(self._plan)
 
-    def _start_threads(self, plan: ReadAhead) -> None:
+    def _start_threads(self, plan: PrefetchPlan) -> None:
         for _ in range(self._threads):
             threading.Thread(target=self._work, args=(plan,), daemon=True).start()
 
-    def _work(self, plan: ReadAhead) -> None:
+    def _work(self, plan: PrefetchPlan) -> None:
         try:
             while (task := self._next_task(plan)) is not None:
                 self._perform(plan, task)
@@ -115,7 +115,7 @@ class ReadingAhead:
             self._ring()
 
     # A method of its own: a thread that waits for its next task must not hold on to the last one's page.
-    def _perform(self, plan: ReadAhead, task: Task) -> None:
+    def _perform(self, plan: PrefetchPlan, task: Task) -> None:
         try:
             page = self._fetch(task.request)
         except Exception as error:  # noqa: BLE001  # handed over to the walk, whatever it is
@@ -123,7 +123,7 @@ class ReadingAhead:
         else:
             self._tell(plan, partial(plan.answered, task, page))
 
-    def _next_task(self, plan: ReadAhead) -> Task | None:
+    def _next_task(self, plan: PrefetchPlan) -> Task | None:
         with self._changed:
             while not self._is_closed:
                 task = plan.next_task(self._number)
@@ -132,19 +132,19 @@ class ReadingAhead:
                 self._changed.wait()
         return None
 
-    def _tell(self, plan: ReadAhead, tell: Callable[[], None]) -> None:
-        hints = plan.hints
+    def _tell(self, plan: PrefetchPlan, tell: Callable[[], None]) -> None:
+        guesses = plan.guesses
         with self._changed:
-            was_on = hints.why_not is None
+            was_on = guesses.why_not is None
             tell()
-            is_off_now = was_on and hints.why_not is not None
+            is_off_now = was_on and guesses.why_not is not None
             self._changed.notify_all()
         self._ring()
         if is_off_now:
             self._logger.info(
                 "Reading one page after another, which is as right and only slower: cursors are not guessed ahead any "
                 "more, as %s.",
-                hints.why_not,
+                guesses.why_not,
             )
 
     def _ring(self) -> None:

@@ -31,7 +31,7 @@ _BAR_WITHOUT_TOTAL = "{desc}"
 
 
 @dataclass
-class Tally:
+class RunStats:
     """What a run has done so far.
 
     Attributes:
@@ -103,7 +103,7 @@ class Display(AbstractContextManager[None]):
     every_seconds: float
 
     @abstractmethod
-    def show(self, tally: Tally) -> None:
+    def show(self, stats: RunStats) -> None:
         """Show how it stands."""
 
     @override
@@ -124,8 +124,8 @@ class Lines(Display):
         self._logger = logger
 
     @override
-    def show(self, tally: Tally) -> None:
-        self._logger.info("Progress: %s.", tally.describe(with_share=True))
+    def show(self, stats: RunStats) -> None:
+        self._logger.info("Progress: %s.", stats.describe(with_share=True))
 
 
 class Bar(Display):
@@ -167,13 +167,13 @@ class Bar(Display):
         self._redirected.clear()
 
     @override
-    def show(self, tally: Tally) -> None:
-        self._bar.n = tally.read
+    def show(self, stats: RunStats) -> None:
+        self._bar.n = stats.read
         # tqdm takes a total that is exceeded for none.
-        self._bar.total = None if tally.total is None else max(tally.total, tally.read)
-        has_bar = bool(tally.total) and _size(self._terminal).columns >= _NARROWEST_WITH_BAR
+        self._bar.total = None if stats.total is None else max(stats.total, stats.read)
+        has_bar = bool(stats.total) and _size(self._terminal).columns >= _NARROWEST_WITH_BAR
         self._bar.bar_format = _BAR if has_bar else _BAR_WITHOUT_TOTAL
-        self._bar.set_description_str(tally.describe(with_share=not has_bar), refresh=False)
+        self._bar.set_description_str(stats.describe(with_share=not has_bar), refresh=False)
         self._on_terminal(self._bar.refresh)
 
     def _on_terminal(self, act: Callable[[], object]) -> None:
@@ -196,7 +196,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._display = display
         self._monotonic = monotonic
         self._began_at = self._due_at = 0.0
-        self.tally = Tally()
+        self.stats = RunStats()
 
     @override
     def __enter__(self) -> Self:
@@ -212,11 +212,11 @@ class Progress(AbstractContextManager["Progress"]):
 
     def page_done(self, *, read: int, emitted: int, seen: int, total: int | None) -> None:
         """Count a page; for the parameters see Tally, whose counts it adds to."""
-        self.tally.read += read
-        self.tally.emitted += emitted
-        self.tally.seen += seen
+        self.stats.read += read
+        self.stats.emitted += emitted
+        self.stats.seen += seen
         # A total that cannot be right says nothing of how far the run is.
-        self.tally.total = total if total is not None and 0 <= total <= _MOST_LOGS else None
+        self.stats.total = total if total is not None and 0 <= total <= _MOST_LOGS else None
         if self.seconds_to_tick() <= 0:
             self.tick()
 
@@ -228,10 +228,10 @@ class Progress(AbstractContextManager["Progress"]):
         """Show how it stands."""
         self._count_seconds()
         self._due_at = self._monotonic() + self._display.every_seconds
-        self._display.show(self.tally)
+        self._display.show(self.stats)
 
     def _count_seconds(self) -> None:
-        self.tally.seconds = self._monotonic() - self._began_at
+        self.stats.seconds = self._monotonic() - self._began_at
 
 
 def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | None) -> Display:

@@ -13,7 +13,7 @@ from tap_sequence.runtime.signals import StopSignals
 _T = TypeVar("_T")
 
 
-class Waiting:
+class InterruptibleWait:
     """Waits in the main thread.
 
     Args:

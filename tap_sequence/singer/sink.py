@@ -12,14 +12,14 @@ from singer_sdk.singerlib import StateMessage
 from tap_sequence.api.addresses import PATH
 from tap_sequence.runtime.progress import counted
 from tap_sequence.singer.output import LineWriter
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 
 if TYPE_CHECKING:
     from singer_sdk import Tap
     from singer_sdk.helpers.types import Context
 
     from tap_sequence.api.client import SequenceClient
-    from tap_sequence.singer.fed_stream import LogFedStream
+    from tap_sequence.singer.shared_stream import SharedPageStream
 
 
 class SingerSink:
@@ -36,8 +36,8 @@ class SingerSink:
     def __init__(
         self,
         tap: Tap,
-        reader: LogFedStream,
-        fed: Sequence[LogFedStream],
+        reader: SharedPageStream,
+        fed: Sequence[SharedPageStream],
         *,
         change: Callable[[Any], Any],
         context: Context | None,
@@ -51,11 +51,11 @@ class SingerSink:
         self._writer = writer if isinstance(writer, LineWriter) else None
         self._is_as_decoded = all(stream.is_written_as_decoded for stream in fed)
 
-    def count(self, logs: Sequence[Log]) -> int:
+    def count(self, logs: Sequence[Record]) -> int:
         """Return how many RECORD lines logs give at most: stream maps may leave some out."""
         return sum(stream.lines(logs) for stream in self._fed)
 
-    def write(self, logs: Sequence[Log], written: Callable[[Log], None]) -> None:
+    def write(self, logs: Sequence[Record], written: Callable[[Record], None]) -> None:
         """Write the records of logs, and call `written` with each log whose records are."""
         is_together = (
             self._writer is not None and self._is_as_decoded and self._write_together(self._writer, logs)
@@ -65,9 +65,9 @@ class SingerSink:
                 self._write_each(log)
             written(log)
 
-    def _write_together(self, writer: LineWriter, logs: Sequence[Log]) -> bool:
+    def _write_together(self, writer: LineWriter, logs: Sequence[Record]) -> bool:
         """Write logs at once; or, if one of them is nested too deeply for that, none."""
-        decoded = [self._change(log.record) for log in logs]
+        decoded = [self._change(log.data) for log in logs]
         rows = [stream.rows(decoded) for stream in self._fed]
         try:
             lines = [stream.encode(writer, part) for stream, part in zip(self._fed, rows, strict=True)]
@@ -78,9 +78,9 @@ class SingerSink:
             stream.count(len(part))
         return True
 
-    def _write_each(self, log: Log) -> None:
+    def _write_each(self, log: Record) -> None:
         """Send a log's records one by one through what the SDK does with each."""
-        decoded = [self._change(log.record)]
+        decoded = [self._change(log.data)]
         # Where a map fails at one of them, none is written: the next run begins with this log.
         with self._writer.together() if self._writer is not None else nullcontext():
             counts = [stream.send(stream.rows(decoded), self._context) for stream in self._fed]

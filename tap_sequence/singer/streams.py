@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import Tap
 
 from tap_sequence.errors import CatalogError
-from tap_sequence.singer.fed_stream import LogFedStream
+from tap_sequence.singer.shared_stream import SharedPageStream
 from tap_sequence.singer.sink import SingerSink
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.transforms.items import ItemRows, count_rows
 
 if TYPE_CHECKING:
-    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.helpers.types import Context
 
     from tap_sequence.source import Source
 
@@ -26,7 +26,7 @@ else:
     from typing_extensions import override
 
 
-class ActivityLogStream(LogFedStream):
+class ActivityLogStream(SharedPageStream):
     """Activity logs, one record for each. This stream reads for those that are fed with it, selected itself or not."""
 
     name = "activity_logs"
@@ -40,7 +40,7 @@ class ActivityLogStream(LogFedStream):
         return logs
 
     @override
-    def size(self, logs: Sequence[Log]) -> int:
+    def size(self, logs: Sequence[Record]) -> int:
         return len(logs)
 
     # The SDK's own loop keeps its bookmark as text, moves it before a page is complete, and writes a STATE only every
@@ -48,11 +48,11 @@ class ActivityLogStream(LogFedStream):
     @override
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
-    ) -> Generator[Record, Any, Any]:
+    ) -> Generator[dict[str, Any], Any, Any]:
         if not write_messages:
             yield from self.get_records(context)
             return
-        fed = self._fed_streams()
+        fed = self._selected_streams()
         is_full_table = fed[0].is_full_table
         # A load of the whole log leaves the state as it is.
         state = {} if is_full_table else self._tap.state.get("bookmarks", {}).get(self.name, {})
@@ -67,13 +67,13 @@ class ActivityLogStream(LogFedStream):
     def finalize_state_progress_markers(self, state: dict[str, Any] | None = None) -> None:
         """Do nothing: there are no progress markers, and the final STATE is written where the records end."""
 
-    def _fed_streams(self) -> list[LogFedStream]:
+    def _selected_streams(self) -> list[SharedPageStream]:
         """Return the streams that are selected.
 
         Raises:
             CatalogError: They are read together, but the catalog wants one in full and another not.
         """
-        family = [self, *(stream for stream in self.child_streams if isinstance(stream, LogFedStream))]
+        family = [self, *(stream for stream in self.child_streams if isinstance(stream, SharedPageStream))]
         fed = [stream for stream in family if stream.selected]
         if len({stream.is_full_table for stream in fed}) > 1:
             names = " and ".join(stream.name for stream in fed)
@@ -85,7 +85,7 @@ class ActivityLogStream(LogFedStream):
         return fed
 
 
-class ActivityLogItemStream(LogFedStream):
+class ActivityLogItemStream(SharedPageStream):
     """The logs' items as flat rows, for those who query in SQL. Read with the logs, at no request more."""
 
     name = "activity_log_items"
@@ -101,18 +101,18 @@ class ActivityLogItemStream(LogFedStream):
         return [row for log in logs for row in self._item_rows.of(log)]
 
     @override
-    def size(self, logs: Sequence[Log]) -> int:
-        return sum(count_rows(log.record) for log in logs)
+    def size(self, logs: Sequence[Record]) -> int:
+        return sum(count_rows(log.data) for log in logs)
 
     @override
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
-    ) -> Generator[Record, Any, Any]:
+    ) -> Generator[dict[str, Any], Any, Any]:
         """Return nothing: what the SDK calls this for is the SCHEMA before; the records come with the logs."""
         yield from ()
 
 
-STREAM_TYPES: Sequence[type[LogFedStream]] = (ActivityLogStream, ActivityLogItemStream)
+STREAM_TYPES: Sequence[type[SharedPageStream]] = (ActivityLogStream, ActivityLogItemStream)
 
 
 def _is_not_announcement(record: logging.LogRecord) -> bool:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from tap_sequence.sync.bookmark import BEFORE_ANCHOR, Anchor, Bookmark
-from tap_sequence.sync.models import Log, Page
+from tap_sequence.sync.models import Page, Record
 
 
 class BackwardScan:
@@ -35,46 +35,48 @@ class BackwardScan:
         self._goal = goal
         self._since = since
         self._read_on_to = read_on_to
-        self._undecided: list[Log] = []
+        self._undecided: list[Record] = []
         self._has_met_known = False
         # Enough to notice a cursor that includes its own log, or one answered with the first page.
         self._first: set[str] = set()
         self._last: deque[set[str]] = deque(maxlen=10)
 
-    def new(self, logs: Sequence[Log], knows: Callable[[str], bool]) -> list[Log]:
+    def new(self, records: Sequence[Record], knows: Callable[[str], bool]) -> list[Record]:
         """Return which logs are new by what is known so far, given the next page, newest first."""
-        result: list[Log] = []
+        result: list[Record] = []
         self._has_met_known = False
         unseen = {
-            log.id: log for log in logs if log.id not in self._first and not self.has_read_lately(log.id)
+            record.id: record
+            for record in records
+            if record.id not in self._first and not self.has_read_lately(record.id)
         }
-        self.has_come_back = bool(logs) and logs[-1].id not in unseen
+        self.has_come_back = bool(records) and records[-1].id not in unseen
         self.read += len(unseen)
-        for log in unseen.values():
-            self.has_met_goal = self.has_met_goal or log.id in self._goal
-            if log.id in self._goal or knows(log.id):
+        for record in unseen.values():
+            self.has_met_goal = self.has_met_goal or record.id in self._goal
+            if record.id in self._goal or knows(record.id):
                 if not self.is_complete:
                     result += self._undecided
                 self._undecided = []
                 self._has_met_known = True
             elif self.has_met_goal:
                 continue
-            elif self._goal or log.created_at >= self._since:
-                result.append(log)
+            elif self._goal or record.created_at >= self._since:
+                result.append(record)
             else:
-                self._undecided.append(log)
-        self._last.append({log.id for log in logs})
+                self._undecided.append(record)
+        self._last.append({record.id for record in records})
         if len(self._first) < _FIRST_IDS:
             self._first |= self._last[-1]
         return result
 
-    def has_read_lately(self, log_id: str) -> bool:
+    def has_read_lately(self, record_id: str) -> bool:
         """Whether a log was on one of the last pages."""
-        return any(log_id in ids for ids in self._last)
+        return any(record_id in ids for ids in self._last)
 
     def is_complete_with(self, page: Page) -> bool:
         """Whether all that is new was met with this page, which `new` was given last, or before."""
-        is_older = bool(page.logs) and all(log.created_at < self._read_on_to for log in page.logs)
+        is_older = bool(page.records) and all(record.created_at < self._read_on_to for record in page.records)
         is_past_bound = not self._goal and is_older and not self._has_met_known
         self.is_complete = self.is_complete or self.has_met_goal or is_past_bound
         return self.is_complete
@@ -89,7 +91,7 @@ class Stretch:
     def __init__(self, bookmark: Bookmark, plan: BackwardScan) -> None:
         self._bookmark = bookmark
         self._plan = plan
-        self._newest_first: list[Log] = []
+        self._newest_first: list[Record] = []
         self._ids: set[str] = set()
         self._youngest = bookmark.latest or 0
         self._goal = bookmark.settled_ids
@@ -103,19 +105,19 @@ class Stretch:
 
     def add(self, page: Page) -> None:
         """Take the next page, newest first."""
-        if not page.logs:
+        if not page.records:
             return
-        self._youngest = max(self._youngest, *(log.created_at for log in page.logs))
+        self._youngest = max(self._youngest, *(record.created_at for record in page.records))
         if self.has_cursor:
-            self._beyond += [log.id for log in page.logs][: BEFORE_ANCHOR - len(self._beyond)]
+            self._beyond += [record.id for record in page.records][: BEFORE_ANCHOR - len(self._beyond)]
             # Beyond the cursor's page only stragglers within the lookback matter.
             bound = self._youngest - self._bookmark.lookback
-            self._newest_first.extend(log for log in page.logs if log.created_at >= bound)
+            self._newest_first.extend(record for record in page.records if record.created_at >= bound)
             return
-        self._newest_first.extend(log for log in page.logs if log.id not in self._ids)
-        self._ids.update(log.id for log in page.logs)
+        self._newest_first.extend(record for record in page.records if record.id not in self._ids)
+        self._ids.update(record.id for record in page.records)
         if self._goal_at is None:
-            places = (place for place, log in enumerate(self._newest_first) if log.id in self._goal)
+            places = (place for place, record in enumerate(self._newest_first) if record.id in self._goal)
             self._goal_at = next(places, None)
         # The cursor stands for the page's last log, and leads to the one before it, which is to be the anchor.
         if page.after is not None and len(self._newest_first) > 1 and self._is_settled(page):
@@ -128,8 +130,8 @@ class Stretch:
         if self._plan.has_met_goal:
             # From the anchor down all is settled, so the cursor has to lead to it or to what is before it.
             return self._goal_at is not None and self._goal_at < len(self._newest_first) - 1
-        return self._bookmark.is_page_settled(page.logs, page.asked_at) and all(
-            self._bookmark.is_settled(log, page.asked_at) for log in (above, last)
+        return self._bookmark.is_page_settled(page.records, page.asked_at) and all(
+            self._bookmark.is_settled(record, page.asked_at) for record in (above, last)
         )
 
     def reached_start(self) -> None:
@@ -169,15 +171,17 @@ class Stretch:
             read = [self._newest_first[self._behind_cursor].id, *self._beyond]
         else:
             assert self._goal_at is not None  # noqa: S101  # it is the anchor
-            read = [log.id for log in self._newest_first[self._goal_at + 1 :]]
+            read = [record.id for record in self._newest_first[self._goal_at + 1 :]]
         # Those that the state named before come last: some may not be there any more.
-        known = [log_id for log_id in reversed(self._bookmark.before_anchor) if log_id not in self._ids]
+        known = [
+            record_id for record_id in reversed(self._bookmark.before_anchor) if record_id not in self._ids
+        ]
         return list(dict.fromkeys([*read, *known]))[:BEFORE_ANCHOR][::-1]
 
-    def logs(self) -> list[Log]:
+    def records(self) -> list[Record]:
         """Return what was kept, oldest first."""
         return self._newest_first[::-1]
 
-    def behind_cursor(self) -> list[Log]:
+    def behind_cursor(self) -> list[Record]:
         """Return the logs that a forward walk from `cursor` has to bring first, oldest first."""
         return self._newest_first[: self._behind_cursor][::-1]

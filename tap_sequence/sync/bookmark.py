@@ -14,7 +14,7 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Any, Self
 
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY, Edit, Query, check_shape, edit_of
 from tap_sequence.sync.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 
@@ -46,9 +46,9 @@ class Anchor:
         return parse_timestamp(self.created_at_text)
 
     @classmethod
-    def at(cls, log: Log) -> Self:
+    def at(cls, record: Record) -> Self:
         """Return the anchor at a log."""
-        return cls(log.id, log.created_at_text)
+        return cls(record.id, record.created_at_text)
 
 
 BEFORE_ANCHOR = 10
@@ -84,7 +84,7 @@ class Bookmark:
     def __init__(self, query: Query, lookback_seconds: int, streams: Sequence[str] = FIRST_STREAMS) -> None:
         self.query = query
         self.streams = tuple(streams)
-        self.newcomers: tuple[str, ...] = ()
+        self.new_streams: tuple[str, ...] = ()
         """Streams that the runs before, from whose end this one goes on, did not feed."""
         self.start = Start.NOTHING
         self.edit = Edit.NONE
@@ -146,7 +146,7 @@ class Bookmark:
             return bookmark
         if saved_query is not None:
             fed_before = state.get("streams") or FIRST_STREAMS
-            bookmark.newcomers = tuple(name for name in streams if name not in fed_before)
+            bookmark.new_streams = tuple(name for name in streams if name not in fed_before)
         bookmark._load_time(state)
         if bookmark.edit is not Edit.SET_BACK:
             bookmark._load_position(state)
@@ -221,9 +221,9 @@ class Bookmark:
 
     # What the walks ask
 
-    def knows(self, log_id: str) -> bool:
+    def knows(self, record_id: str) -> bool:
         """Whether the log was emitted (or passed over as older than `start_date`) before."""
-        return log_id in self._met or log_id in self._carried
+        return record_id in self._met or record_id in self._carried
 
     @property
     def settled_ids(self) -> frozenset[str]:
@@ -231,16 +231,16 @@ class Bookmark:
         return frozenset([self.anchor.id, *self.before_anchor] if self.anchor else [])
 
     @property
-    def forgotten(self) -> int:
+    def evicted(self) -> int:
         """How many logs were emitted that the state has no room to remember."""
         return max(0, len(self._carried) + len(self._met) - RECENT_IDS_CAP)
 
-    def is_continued_by(self, log_id: str | None) -> bool:
+    def is_continued_by(self, record_id: str | None) -> bool:
         """Whether the saved cursor is honoured, given the first log that it leads to (None: to nothing)."""
         if self.anchor is not None:
-            return log_id == self.anchor.id
+            return record_id == self.anchor.id
         # A state written by hand, with less in it. Without any memory there is nothing to compare a log with.
-        return log_id is not None and (not (self._carried or self._met) or self.knows(log_id))
+        return record_id is not None and (not (self._carried or self._met) or self.knows(record_id))
 
     @property
     def listed(self) -> int | None:
@@ -249,22 +249,24 @@ class Bookmark:
             return None
         return self.logs_before_anchor + self._walked - self._walked_to_anchor
 
-    def is_settled(self, log: Log, asked_at: int) -> bool:
+    def is_settled(self, record: Record, asked_at: int) -> bool:
         """Whether no log can become visible any more before this one, given when it was asked for.
 
         A log dated in the future tells nothing of that: what comes may stand before it or behind it.
         """
-        return log.created_at <= (asked_at - self.lookback if self.lookback else asked_at + DISORDER)
+        return record.created_at <= (asked_at - self.lookback if self.lookback else asked_at + DISORDER)
 
-    def is_page_settled(self, logs: Iterable[Log], asked_at: int) -> bool:
+    def is_page_settled(self, records: Iterable[Record], asked_at: int) -> bool:
         """Whether all logs on a page are settled, leaving aside those dated in the future."""
-        return all(self.is_settled(log, asked_at) or log.created_at > asked_at + DISORDER for log in logs)
+        return all(
+            self.is_settled(record, asked_at) or record.created_at > asked_at + DISORDER for record in records
+        )
 
     # What the walks tell
 
     def forward_begins(self) -> None:
         """A forward walk starts from the saved cursor, or from the start of the list where there is none."""
-        self._carried.update((log_id, created_at) for log_id, (created_at, _) in self._met.items())
+        self._carried.update((record_id, created_at) for record_id, (created_at, _) in self._met.items())
         self._met = {}
         self._passed = []
         self._emitted_ids = []
@@ -273,29 +275,29 @@ class Bookmark:
         self._page = self._walked = self._walked_to_anchor = 0
         self._settled = True
 
-    def emitted(self, log: Log) -> None:
+    def emitted(self, record: Record) -> None:
         """A log of the page under way stands on standard output."""
         self._loaded = None
-        self._advance(log)
-        self._meet(log)
-        self._emitted_ids.append(log.id)
+        self._advance(record)
+        self._meet(record)
+        self._emitted_ids.append(record.id)
 
-    def page_done(self, cursor: str | None, logs: Sequence[Log], asked_at: int) -> None:
+    def page_done(self, cursor: str | None, records: Sequence[Record], asked_at: int) -> None:
         """A page of a forward walk is done: all its logs were emitted, now or before, or passed over.
 
         Args:
             cursor: The cursor that led to the page.
-            logs: All logs on it.
+            records: All logs on it.
             asked_at: When it was asked for, in microseconds since 1970.
         """
-        if not logs:
+        if not records:
             return
         self._loaded = None
-        ids = [log.id for log in logs]
+        ids = [record.id for record in records]
         repeated = len(self._last_page.intersection(ids))
-        if self._page > 0 and self._settled and self.is_settled(logs[0], asked_at):
+        if self._page > 0 and self._settled and self.is_settled(records[0], asked_at):
             self.cursor = cursor
-            self.anchor = Anchor.at(logs[0])
+            self.anchor = Anchor.at(records[0])
             self.before_anchor = tuple(self._last_ids)
             to_anchor = self._walked - repeated
             if self.logs_before_anchor is not None:
@@ -304,13 +306,13 @@ class Bookmark:
             self._pass_to_page()
         # Where all of the page was emitted, it was met in this order just now.
         if ids != self._emitted_ids:
-            for log in logs:
-                self._meet(log)
+            for record in records:
+                self._meet(record)
         self._emitted_ids = []
         self._last_ids.extend(ids)
         self._last_page = frozenset(ids)
         self._walked += len(self._last_page) - repeated
-        self._settled = self._settled and self.is_page_settled(logs, asked_at)
+        self._settled = self._settled and self.is_page_settled(records, asked_at)
         self._page += 1
         self._forget_passed()
 
@@ -323,7 +325,7 @@ class Bookmark:
         self._loaded = None
         if self.latest is not None:
             bound = self.latest - self.lookback
-            self._carried = {log_id: at for log_id, at in self._carried.items() if at >= bound}
+            self._carried = {record_id: at for record_id, at in self._carried.items() if at >= bound}
         if total is not None:
             self.logs_before_anchor = max(0, total - self._walked + self._walked_to_anchor)
 
@@ -334,9 +336,9 @@ class Bookmark:
 
     def settle(self, ids: Iterable[str]) -> None:
         """Logs are done with, wherever a walk may still meet them."""
-        self._carried.update({log_id: self.latest or 0 for log_id in ids if log_id not in self._met})
+        self._carried.update({record_id: self.latest or 0 for record_id in ids if record_id not in self._met})
 
-    def reached_back(self, start_date: int, newest: Log | None) -> None:
+    def reached_back(self, start_date: int, newest: Record | None) -> None:
         """All logs since an earlier `start_date` were emitted too, of which `newest` is the newest."""
         self._loaded = None
         self.start_date = start_date
@@ -347,8 +349,8 @@ class Bookmark:
         self,
         anchor: Anchor | None,
         before_anchor: Sequence[str],
-        read: Sequence[Log],
-        emitted: Log | None,
+        read: Sequence[Record],
+        emitted: Record | None,
         *,
         logs_before_anchor: int | None,
     ) -> None:
@@ -369,36 +371,36 @@ class Bookmark:
         self.logs_before_anchor = logs_before_anchor
         self.before_anchor = tuple(before_anchor)
         self._carried = {}
-        self._met = {log.id: (log.created_at, self._page) for log in read}
+        self._met = {record.id: (record.created_at, self._page) for record in read}
 
-    def cursor_won(self, cursor: str) -> None:
+    def cursor_recovered(self, cursor: str) -> None:
         """After a backward walk: a forward walk from `cursor` is known to begin with the anchor."""
         self.cursor = cursor
 
-    def _advance(self, log: Log) -> None:
-        if self.latest is None or log.created_at > self.latest:
-            self.latest = log.created_at
-            self.replication_key_value = log.created_at_text
+    def _advance(self, record: Record) -> None:
+        if self.latest is None or record.created_at > self.latest:
+            self.latest = record.created_at
+            self.replication_key_value = record.created_at_text
 
-    def _meet(self, log: Log) -> None:
-        self._carried.pop(log.id, None)
-        self._met.pop(log.id, None)
-        self._met[log.id] = (log.created_at, self._page)
+    def _meet(self, record: Record) -> None:
+        self._carried.pop(record.id, None)
+        self._met.pop(record.id, None)
+        self._met[record.id] = (record.created_at, self._page)
 
     def _pass_to_page(self) -> None:
         """Carry on what was met before the page under way, to which the cursor now leads, and is within the lookback."""
         bound = math.inf if self.latest is None else self.latest - self.lookback
         page_under_way = self._page
         passed = []
-        for log_id, (created_at, page) in self._met.items():
+        for record_id, (created_at, page) in self._met.items():
             if page == page_under_way:
                 break
-            passed.append(log_id)
+            passed.append(record_id)
             if created_at >= bound:
-                self._carried[log_id] = created_at
-                heapq.heappush(self._passed, (created_at, log_id))
-        for log_id in passed:
-            del self._met[log_id]
+                self._carried[record_id] = created_at
+                heapq.heappush(self._passed, (created_at, record_id))
+        for record_id in passed:
+            del self._met[record_id]
 
     def _forget_passed(self) -> None:
         """Forget what the cursor has passed and is older than the lookback."""

@@ -1,7 +1,7 @@
 """The plan of a run: which walk to make, given the bookmark, and which of the logs it brings to emit.
 
 Plain Python over `fetch(request) -> page`: it knows neither HTTP nor Singer. The table "what the run starts with" of
-docs/state.md is `LogSync.batches`.
+docs/state.md is `IncrementalReader.batches`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from tap_sequence.errors import (
 )
 from tap_sequence.sync.backward import BackwardScan, Stretch
 from tap_sequence.sync.bookmark import DISORDER, Bookmark, Start
-from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.models import Fetch, Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.state import Edit
 from tap_sequence.sync.timestamps import format_timestamp
-from tap_sequence.sync.walk import Pages, begin, chain, first_page_with_logs, logs_of, spans, walk
+from tap_sequence.sync.walk import Pages, begin, chain, first_page_with_records, records_of, spans, walk
 
 RECHECKS = 3
 """How often a walk that ended before the newest log is made again, before the run fails."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RecordPage:
     """The logs of one page that are to be emitted, in order.
 
     Whoever emits them calls `emitted` right after each, and `done` after the last: the bookmark then describes
@@ -45,19 +45,19 @@ class Batch:
         total: How many logs the API says there are; None where it does not, or where this walk reads only some of them.
     """
 
-    logs: Sequence[Log]
-    emitted: Callable[[Log], None]
+    records: Sequence[Record]
+    emitted: Callable[[Record], None]
     done: Callable[[], None]
     read: int
     seen: int
     total: int | None = None
 
 
-def _ignore(_log: Log) -> None:
+def _ignore(_log: Record) -> None:
     """A backward walk moves the bookmark only when it is complete."""
 
 
-class LogSync:
+class IncrementalReader:
     """One run over the log.
 
     Args:
@@ -91,9 +91,9 @@ class LogSync:
         self._last: PageRequest | None = None
         self._last_page: Page | None = None
         self._has_newest_first = False
-        self._first: Log | None = None
+        self._first: Record | None = None
 
-    def batches(self) -> Iterator[Batch]:
+    def record_pages(self) -> Iterator[RecordPage]:
         """Yield the logs to emit, page by page.
 
         Raises:
@@ -152,7 +152,7 @@ class LogSync:
         )
         return None
 
-    def _from_nothing(self) -> Iterator[Batch]:
+    def _from_nothing(self) -> Iterator[RecordPage]:
         since = self._since
         plan = BackwardScan() if since is None else BackwardScan(since=since, read_on_to=since - DISORDER)
         pages = self._pages_from_start()
@@ -163,12 +163,12 @@ class LogSync:
             yield from self._forward(pages)
             return
         # One page tells whether nearly the whole log is wanted. Then the forward walk is better: it can be resumed.
-        _, first = first_page_with_logs(pages)
+        _, first = first_page_with_records(pages)
         if first is None:
             # The end of an empty list is checked like any other.
             yield from self._forward(self._walk_forward())
             return
-        is_nearly_all = first[1].logs[-1].created_at >= since
+        is_nearly_all = first[1].records[-1].created_at >= since
         backward = None if is_nearly_all else self._pages_from_newest()
         if backward is None:
             yield from self._forward(chain([first], pages))
@@ -193,15 +193,17 @@ class LogSync:
         except PaginationLoopError:
             why = "the API leads in circles from it"
         else:
-            skipped = next((place for place, (_, page) in enumerate(begun) if page.logs), len(begun))
-            ids = [log.id for log in logs_of(begun)]
+            skipped = next((place for place, (_, page) in enumerate(begun) if page.records), len(begun))
+            ids = [record.id for record in records_of(begun)]
             is_continued = bool(ids) and self._bookmark.is_continued_by(ids[0])
             # An anchor that was deleted may be named among those before the one that took its place.
-            settled = next((log_id for log_id in ids[1:] if log_id in self._bookmark.before_anchor), None)
+            settled = next(
+                (record_id for record_id in ids[1:] if record_id in self._bookmark.before_anchor), None
+            )
             if is_continued and settled is None:
                 return chain(begun[skipped:], pages)
-            log_id = settled if is_continued else next(iter(ids), None)
-            found = "nothing" if log_id is None else f"a log that was not expected there ({log_id})"
+            record_id = settled if is_continued else next(iter(ids), None)
+            found = "nothing" if record_id is None else f"a log that was not expected there ({record_id})"
             why = f"the API answers it with {found} after {skipped} empty pages"
         self._logger.warning(
             "The saved cursor %s can no longer be used: %s. Reading backward from the newest log instead; nothing is "
@@ -211,7 +213,7 @@ class LogSync:
         )
         return None
 
-    def _backward_to_bookmark(self) -> Iterator[Batch]:
+    def _backward_to_bookmark(self) -> Iterator[RecordPage]:
         anchor, latest, cursor = self._bookmark.anchor, self._bookmark.latest, self._bookmark.cursor
         if anchor is not None:
             plan = BackwardScan(self._bookmark.settled_ids)
@@ -244,7 +246,7 @@ class LogSync:
                 "would be passed over. Nothing was emitted. Correct it, or start without a state."
             )
             raise StateError(msg)
-        newest = max((log.created_at for log in logs_of(begun)), default=latest)
+        newest = max((record.created_at for record in records_of(begun)), default=latest)
         if newest < latest - DISORDER:
             self._logger.warning(
                 "The newest log (%s) is older than the state's replication_key_value (%s): if that is not the time of "
@@ -253,7 +255,7 @@ class LogSync:
                 value,
             )
 
-    def _forward_to_news(self) -> Iterator[Batch]:
+    def _forward_to_news(self) -> Iterator[RecordPage]:
         """Read from the oldest log up to what is new: the API honours neither the cursor nor the descending order."""
         bookmark, goal = self._bookmark, self._bookmark.settled_ids
         if not goal and bookmark.latest is not None and bookmark.start is Start.BACKWARD:
@@ -261,15 +263,15 @@ class LogSync:
         bookmark.logs_before_anchor = None
         pages = self._walk_forward()
         for request, page in pages if goal else ():
-            known = [place for place, log in enumerate(page.logs, 1) if log.id in goal]
+            known = [place for place, record in enumerate(page.records, 1) if record.id in goal]
             if known:
-                bookmark.settle([*goal, *(log.id for log in page.logs[: known[-1]])])
+                bookmark.settle([*goal, *(record.id for record in page.records[: known[-1]])])
                 yield from self._forward(chain([(request, page)], pages))
                 return
         # None of these logs is there any more, so all are newer.
         yield from self._forward(self._walk_forward())
 
-    def _reach_back(self, start_date: int) -> Iterator[Batch]:
+    def _reach_back(self, start_date: int) -> Iterator[RecordPage]:
         """Emit the logs that were passed over because of a later `start_date`."""
         until, newest, goal, has_met_anchor = (
             self._bookmark.start_date,
@@ -282,15 +284,15 @@ class LogSync:
         plan = BackwardScan(since=start_date, read_on_to=start_date - DISORDER)
         with closing(self._pages_from_newest() or self._walk_forward()) as pages:
             for request, page in pages:
-                new = plan.new(page.logs, _knows_none)
-                wanted = [log for log in new if start_date <= log.created_at < until]
+                new = plan.new(page.records, _knows_none)
+                wanted = [record for record in new if start_date <= record.created_at < until]
                 # What is newer than the anchor, such as what has come since, the next run meets again.
                 is_newer = request.order is SortOrder.DESCENDING and not has_met_anchor
                 has_met_anchor = has_met_anchor or not goal.isdisjoint(page.ids())
                 if is_newer or (request.order is SortOrder.ASCENDING and (has_met_anchor or not goal)):
-                    self._bookmark.settle(log.id for log in wanted)
+                    self._bookmark.settle(record.id for record in wanted)
                 newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
-                yield Batch(wanted, _ignore, _nothing, read=len(page.logs), seen=0)
+                yield RecordPage(wanted, _ignore, _nothing, read=len(page.records), seen=0)
                 if plan.has_come_back and page.after is not None:
                     raise PaginationLoopError(_came_back(request))
                 if request.order is SortOrder.DESCENDING and plan.is_complete_with(page):
@@ -309,15 +311,15 @@ class LogSync:
 
     def _in_order(self, pages: Pages, order: SortOrder) -> Pages | None:
         begun = begin(pages)
-        logs = logs_of(begun)
+        records = records_of(begun)
         # Times alone prove nothing, as logs may be dated anyhow. But whatever is asked for, the same list comes. That is
         # worth a request where a walk that can be resumed would go the wrong way; a single page has all logs anyway.
         goes_on = order is SortOrder.ASCENDING and bool(begun) and begun[-1][1].after is not None
-        is_plausible = spans(logs, order) > DISORDER if goes_on else spans(logs, order) >= 0
+        is_plausible = spans(records, order) > DISORDER if goes_on else spans(records, order) >= 0
         if (
             is_plausible
-            or not self._is_listed_in_any_order(logs, order.reverse)
-            or self._fixed_order(logs) is not order.reverse
+            or not self._is_listed_in_any_order(records, order.reverse)
+            or self._fixed_order(records) is not order.reverse
         ):
             return chain(begun, pages)
         pages.close()
@@ -325,28 +327,28 @@ class LogSync:
         self._warn_of_order(order)
         return None
 
-    def _is_listed_in_any_order(self, logs: Sequence[Log], order: SortOrder) -> bool:
+    def _is_listed_in_any_order(self, records: Sequence[Record], order: SortOrder) -> bool:
         """Whether the list begins with these logs when `order` is asked for, too."""
-        others = self._first_logs(order)
-        ids, other_ids = {log.id for log in logs}, {log.id for log in others}
-        common = [log.id for log in logs if log.id in other_ids]
-        return len(common) > 1 and common == [log.id for log in others if log.id in ids]
+        others = self._first_records(order)
+        ids, other_ids = {record.id for record in records}, {record.id for record in others}
+        common = [record.id for record in records if record.id in other_ids]
+        return len(common) > 1 and common == [record.id for record in others if record.id in ids]
 
-    def _fixed_order(self, logs: Sequence[Log]) -> SortOrder | None:
+    def _fixed_order(self, records: Sequence[Record]) -> SortOrder | None:
         """Return in which order an API lists that begins with these logs whatever it is asked for.
 
         None where all logs are of one time.
         """
-        listed = list(logs)
+        listed = list(records)
         pages = walk(self._fetch, SortOrder.ASCENDING)
         while abs(span := spans(listed, SortOrder.ASCENDING)) <= DISORDER and (page := next(pages, None)):
-            listed += page[1].logs
+            listed += page[1].records
         return (SortOrder.ASCENDING if span > 0 else SortOrder.DESCENDING) if span else None
 
-    def _first_logs(self, order: SortOrder) -> Sequence[Log]:
+    def _first_records(self, order: SortOrder) -> Sequence[Record]:
         """Return the first logs of the list, or none where the API refuses the order."""
         try:
-            return logs_of(begin(walk(self._fetch, order)))
+            return records_of(begin(walk(self._fetch, order)))
         except BadRequestError as error:
             self._logger.debug("The list cannot be read in order %s: %s", order, error)
             return ()
@@ -366,7 +368,7 @@ class LogSync:
         with self._reading_ahead() as fetch:
             yield from walk(fetch, SortOrder.ASCENDING, start)
 
-    def _forward(self, pages: Pages) -> Iterator[Batch]:
+    def _forward(self, pages: Pages) -> Iterator[RecordPage]:
         """Emit what a forward walk brings, and make sure that it ends at the newest log."""
         yield from self._forward_once(pages)
         unread = self._unread_newest()
@@ -392,7 +394,7 @@ class LogSync:
         self._bookmark.forward_done(self._total)
         self._warn_of_forgotten()
 
-    def _forward_once(self, pages: Pages) -> Iterator[Batch]:
+    def _forward_once(self, pages: Pages) -> Iterator[RecordPage]:
         is_whole = self._bookmark.cursor is None
         self._bookmark.forward_begins()
         with closing(pages):
@@ -403,27 +405,29 @@ class LogSync:
                     self._total = page.total
                 yield self._forward_batch(request, page, self._total if is_whole else None)
 
-    def _unread_newest(self) -> Log | None:
+    def _unread_newest(self) -> Record | None:
         """Return the newest log, if the walk ended before it."""
         last = self._last_page
-        is_end_clear = last is not None and not last.logs and last.has_pagination
+        is_end_clear = last is not None and not last.records and last.has_pagination
         if self._bookmark.listed == self._total if self._total is not None else is_end_clear:
             return None
         try:
-            _, newest = first_page_with_logs(walk(self._fetch, SortOrder.DESCENDING))
+            _, newest = first_page_with_records(walk(self._fetch, SortOrder.DESCENDING))
         except BadRequestError as error:
             self._logger.debug("The end of the list cannot be checked: %s", error)
             return None
-        if newest is None or self._bookmark.knows(newest[1].logs[0].id):
+        if newest is None or self._bookmark.knows(newest[1].records[0].id):
             return None
-        logs = newest[1].logs if len(newest[1].logs) > 1 else self._first_logs(SortOrder.DESCENDING)
-        if self._is_listed_in_any_order(logs, SortOrder.ASCENDING):
-            self._has_newest_first = self._fixed_order(logs) is SortOrder.DESCENDING
+        records = (
+            newest[1].records if len(newest[1].records) > 1 else self._first_records(SortOrder.DESCENDING)
+        )
+        if self._is_listed_in_any_order(records, SortOrder.ASCENDING):
+            self._has_newest_first = self._fixed_order(records) is SortOrder.DESCENDING
             if not self._has_newest_first:
                 # This is the oldest log, and nothing tells which is the newest.
                 return None
             self._warn_of_order(SortOrder.ASCENDING)
-        return newest[1].logs[0]
+        return newest[1].records[0]
 
     def _warn_of_missing(self, listed: int | None, total: int | None) -> None:
         if listed is not None and total is not None and total > listed:
@@ -437,64 +441,64 @@ class LogSync:
     def _check_it_leads_on(self, request: PageRequest, page: Page) -> None:
         """Notice an API that answers a cursor with the first page of the list, which an earlier run has read."""
         anchor = self._bookmark.anchor
-        if anchor is None or not page.logs or request.number == 1:
+        if anchor is None or not page.records or request.number == 1:
             return
         bound = anchor.created_at - max(self._bookmark.lookback, DISORDER)
-        if any(log.created_at >= bound or self._bookmark.knows(log.id) for log in page.logs):
+        if any(record.created_at >= bound or self._bookmark.knows(record.id) for record in page.records):
             return
         if self._first is None:
             self._first = self._ask_for_first()
-        if self._first is not None and self._first.id == page.logs[0].id:
+        if self._first is not None and self._first.id == page.records[0].id:
             raise PaginationLoopError(_came_back(request))
 
-    def _ask_for_first(self) -> Log | None:
+    def _ask_for_first(self) -> Record | None:
         """Return the list's first log, if it has any."""
-        _, first = first_page_with_logs(walk(self._fetch, SortOrder.ASCENDING))
-        return first[1].logs[0] if first else None
+        _, first = first_page_with_records(walk(self._fetch, SortOrder.ASCENDING))
+        return first[1].records[0] if first else None
 
-    def _forward_batch(self, request: PageRequest, page: Page, total: int | None) -> Batch:
-        new = self._new(page.logs)
+    def _forward_batch(self, request: PageRequest, page: Page, total: int | None) -> RecordPage:
+        new = self._new(page.records)
 
         def done() -> None:
-            self._bookmark.page_done(request.cursor, page.logs, page.asked_at)
+            self._bookmark.page_done(request.cursor, page.records, page.asked_at)
 
-        return Batch(
-            [log for log in new if self._is_wanted(log)],
+        return RecordPage(
+            [record for record in new if self._is_wanted(record)],
             self._bookmark.emitted,
             done,
-            read=len(page.logs),
-            seen=len(page.logs) - len(new),
+            read=len(page.records),
+            seen=len(page.records) - len(new),
             total=total,
         )
 
     # Backward
 
-    def _backward(self, plan: BackwardScan, pages: Pages) -> Iterator[Batch]:
+    def _backward(self, plan: BackwardScan, pages: Pages) -> Iterator[RecordPage]:
         """Emit, newest first, what the plan says is new."""
         stretch = Stretch(self._bookmark, plan)
-        newest: Log | None = None
+        newest: Record | None = None
         had_position = self._bookmark.start is not Start.BACKWARD
         had_news = False
         total: int | None = None
         began_at = 0
 
-        def batch(logs: Sequence[Log], new: Sequence[Log]) -> Batch:
+        def batch(records: Sequence[Record], new: Sequence[Record]) -> RecordPage:
             nonlocal newest, had_news
-            wanted = [log for log in new if self._is_wanted(log)]
+            wanted = [record for record in new if self._is_wanted(record)]
             newest = max([*([newest] if newest else []), *wanted], key=_created_at, default=None)
             had_news = had_news or bool(wanted)
-            seen = sum(self._bookmark.knows(log.id) for log in logs)
-            return Batch(wanted, _ignore, _nothing, read=len(logs), seen=seen)
+            seen = sum(self._bookmark.knows(record.id) for record in records)
+            return RecordPage(wanted, _ignore, _nothing, read=len(records), seen=seen)
 
         for request, page in pages:
             # Of the first page, as what comes after it is not read.
             total = page.total if total is None else total
             began_at = began_at or page.asked_at
-            new = plan.new(page.logs, self._bookmark.knows)
+            new = plan.new(page.records, self._bookmark.knows)
             if plan.has_come_back and page.after is not None:
                 raise PaginationLoopError(_came_back(request))
             stretch.add(page)
-            yield batch(page.logs, new)
+            yield batch(page.records, new)
             # Where no cursor could be won before, it is only worth another request when there was something new.
             is_worth_more = not plan.has_met_goal or had_news or had_position
             if plan.is_complete_with(page) and (stretch.has_cursor or not is_worth_more):
@@ -510,7 +514,7 @@ class LogSync:
         self._bookmark.backward_done(
             stretch.anchor(),
             stretch.before_anchor(),
-            stretch.logs(),
+            stretch.records(),
             newest,
             logs_before_anchor=None if total is None else max(0, total - stretch.from_anchor_on()),
         )
@@ -519,14 +523,14 @@ class LogSync:
         self._warn_of_forgotten()
         self._logger.info("Read backward: %d logs.", plan.read)
 
-    def _cannot_be_met(self, first: Log, began_at: int) -> bool:
+    def _cannot_be_met(self, first: Record, began_at: int) -> bool:
         """Whether the first log of the list may be missing in a backward walk that has read all."""
         # It came meanwhile, or late; or it is the newest, whatever is asked for.
         return (
             first.created_at >= began_at
             or not self._bookmark.is_settled(first, began_at)
             or self._has_newest_first
-            or self._is_listed_in_any_order(self._first_logs(SortOrder.ASCENDING), SortOrder.DESCENDING)
+            or self._is_listed_in_any_order(self._first_records(SortOrder.ASCENDING), SortOrder.DESCENDING)
         )
 
     def _win_cursor(self, stretch: Stretch) -> None:
@@ -537,29 +541,29 @@ class LogSync:
         except RequestError as error:
             self._logger.debug("No forward cursor after the backward walk: %s", error)
             return
-        found = [log.id for log in page.logs]
-        expected = [log.id for log in stretch.behind_cursor()]
+        found = [record.id for record in page.records]
+        expected = [record.id for record in stretch.behind_cursor()]
         common = min(len(found), len(expected))
         is_cut_short = len(found) < len(expected) and page.after is None
         if common and found[:common] == expected[:common] and not is_cut_short:
-            self._bookmark.cursor_won(stretch.cursor)
+            self._bookmark.cursor_recovered(stretch.cursor)
 
     # Which logs to emit
 
-    def _new(self, logs: Sequence[Log]) -> list[Log]:
+    def _new(self, records: Sequence[Record]) -> list[Record]:
         """Return the logs that no run has read, each once."""
-        unique = {log.id: log for log in logs if not self._bookmark.knows(log.id)}
+        unique = {record.id: record for record in records if not self._bookmark.knows(record.id)}
         return list(unique.values())
 
-    def _is_wanted(self, log: Log) -> bool:
-        return self._since is None or log.created_at >= self._since
+    def _is_wanted(self, record: Record) -> bool:
+        return self._since is None or record.created_at >= self._since
 
     def _warn_of_forgotten(self) -> None:
-        if self._bookmark.forgotten:
+        if self._bookmark.evicted:
             self._logger.warning(
                 "More logs lie within lookback_seconds than the state remembers: up to %d of them may be emitted "
                 "again by the next run. A smaller lookback_seconds avoids it.",
-                self._bookmark.forgotten,
+                self._bookmark.evicted,
             )
 
 
@@ -572,8 +576,8 @@ def _knows_none(_log_id: str) -> bool:
     return False
 
 
-def _created_at(log: Log) -> int:
-    return log.created_at
+def _created_at(record: Record) -> int:
+    return record.created_at
 
 
 def _ends_early(last: PageRequest, read: int, oldest: str) -> str:
@@ -584,7 +588,9 @@ def _ends_early(last: PageRequest, read: int, oldest: str) -> str:
     )
 
 
-def _ends_before_newest(last: PageRequest | None, newest: Log, listed: int | None, total: int | None) -> str:
+def _ends_before_newest(
+    last: PageRequest | None, newest: Record, listed: int | None, total: int | None
+) -> str:
     read = "" if listed is None else f" after {listed} logs"
     count = "" if total is None else f" (it counts {total})"
     return (

@@ -47,21 +47,21 @@ class PageRequest:
         return f"{which} ({self.order} {where})"
 
 
-class Log(msgspec.Struct, frozen=True, gc=False):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One activity log.
 
     Attributes:
         id: The log's id.
         created_at: `createdAt` in microseconds since 1970, UTC.
         created_at_text: `createdAt` as the API wrote it.
-        record: The log as decoded; opaque to walk and bookmark.
+        data: The log as decoded; opaque to walk and bookmark.
         differences: How it differs from the documentation (`tap_sequence.api.conform`).
     """
 
     id: str
     created_at: int
     created_at_text: str
-    record: Any
+    data: Any
     differences: tuple[Any, ...] = ()
 
 
@@ -70,7 +70,7 @@ class Page:
     """One response of the API.
 
     Attributes:
-        logs: The logs, in the order of the walk.
+        records: The records, in the order of the walk.
         after: The cursor of the next page, or None at the end of the list.
         total: `totalResultSize`, where the API gave it.
         asked_at: A time no later than that at which the request was sent, in microseconds since 1970: all that was
@@ -80,7 +80,7 @@ class Page:
         has_pagination: Whether the API said if there is a next page. Where it did not, `after` is None.
     """
 
-    logs: tuple[Log, ...]
+    records: tuple[Record, ...]
     after: str | None
     total: int | None
     asked_at: int
@@ -89,7 +89,7 @@ class Page:
 
     def ids(self) -> Iterator[str]:
         """Return the logs' ids, in order."""
-        return (log.id for log in self.logs)
+        return (record.id for record in self.records)
 
 
 Fetch: TypeAlias = Callable[[PageRequest], Page]

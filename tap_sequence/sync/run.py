@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from tap_sequence.sync.incremental import Batch
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.incremental import RecordPage
+from tap_sequence.sync.models import Record
 
 CHECKPOINT_EVERY_RECORDS = 1000
 CHECKPOINT_EVERY_SECONDS = 30.0
@@ -19,10 +19,10 @@ CHECKPOINT_EVERY_SECONDS = 30.0
 class Sink(Protocol):
     """Where a run's records go."""
 
-    def count(self, logs: Sequence[Log]) -> int:
+    def count(self, records: Sequence[Record]) -> int:
         """Return how many records logs give at most, in all selected streams."""
 
-    def write(self, logs: Sequence[Log], written: Callable[[Log], None]) -> None:
+    def write(self, records: Sequence[Record], written: Callable[[Record], None]) -> None:
         """Write the records of logs, in order, and call `written` with each log as soon as its records are."""
 
     def checkpoint(self, state: Mapping[str, Any] | None) -> None:
@@ -62,23 +62,23 @@ class Checkpoints:
         self._sink.checkpoint(self._state())
         self._records, self._made_at = 0, self._monotonic()
 
-    def parts(self, logs: Sequence[Log]) -> Iterator[Sequence[Log]]:
+    def parts(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         """Yield a page's logs in parts, and make a checkpoint wherever one falls due within the page."""
-        records = self._sink.count(logs)
-        self._largest_page = max(self._largest_page, records)
-        if self._records + records <= CHECKPOINT_EVERY_RECORDS:
-            yield logs
-            self._records += records
+        count = self._sink.count(records)
+        self._largest_page = max(self._largest_page, count)
+        if self._records + count <= CHECKPOINT_EVERY_RECORDS:
+            yield records
+            self._records += count
             return
-        part: list[Log] = []
-        for log in logs:
-            records = self._sink.count([log])
-            if self._records and self._records + records > CHECKPOINT_EVERY_RECORDS:
+        part: list[Record] = []
+        for record in records:
+            count = self._sink.count([record])
+            if self._records and self._records + count > CHECKPOINT_EVERY_RECORDS:
                 yield part
                 part = []
                 self.make()
-            part.append(log)
-            self._records += records
+            part.append(record)
+            self._records += count
         yield part
 
     @property
@@ -93,28 +93,28 @@ class Checkpoints:
 
 
 def run(
-    batches: Iterable[Batch],
+    pages: Iterable[RecordPage],
     sink: Sink,
     checkpoints: Checkpoints,
     *,
-    after_page: Callable[[Batch], None],
+    after_page: Callable[[RecordPage], None],
     check_stop: Callable[[], None],
 ) -> None:
     """Read to the end.
 
     Args:
-        batches: What is read.
+        pages: What is read.
         sink: Where it goes.
         checkpoints: When to make a checkpoint.
         after_page: Called when all of a page is written.
         check_stop: Raises if the run is to stop.
     """
     try:
-        for batch in batches:
-            for logs in checkpoints.parts(batch.logs):
-                sink.write(logs, batch.emitted)
-            batch.done()
-            after_page(batch)
+        for page in pages:
+            for records in checkpoints.parts(page.records):
+                sink.write(records, page.emitted)
+            page.done()
+            after_page(page)
             if checkpoints.is_due:
                 checkpoints.make()
             check_stop()

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from tap_sequence.errors import (
     PaginationLoopError,
 )
-from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.models import Fetch, Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.pagination import CursorPaginator
 
 
@@ -22,7 +22,7 @@ def asking_again_for_empty(fetch: Fetch) -> Fetch:
 
     def fetch_twice(request: PageRequest) -> Page:
         page = fetch(request)
-        is_doubtful = not page.logs and page.after is not None and not request.is_optional
+        is_doubtful = not page.records and page.after is not None and not request.is_optional
         return fetch(request) if is_doubtful else page
 
     return fetch_twice
@@ -46,17 +46,17 @@ def walk(
     while not paginator.finished:
         request = PageRequest(order, paginator.current_value, paginator.count + 1)
         page = fetch(request)
-        if not page.logs and page.after is not None and page.after == request.cursor:
+        if not page.records and page.after is not None and page.after == request.cursor:
             # Some APIs hand out their last cursor for ever. Whether it was the end has to be checked.
             page = replace(page, after=None, has_pagination=False)
-        if page.logs:
-            if page.logs[0].id == first_id:
+        if page.records:
+            if page.records[0].id == first_id:
                 msg = (
                     f"The API goes round in circles: it answered {request} with the first page of this walk. Nothing is "
                     "lost: the next run starts from the last STATE. If it happens again, report it to Sequence's support."
                 )
                 raise PaginationLoopError(msg)
-            first_id = first_id or page.logs[0].id
+            first_id = first_id or page.records[0].id
         yield request, page
         paginator.advance(page)
 
@@ -77,27 +77,27 @@ def begin(pages: Pages) -> list[tuple[PageRequest, Page]]:
     begun = []
     for request, page in pages:
         begun.append((request, page))
-        if len(logs_of(begun)) > 1:
+        if len(records_of(begun)) > 1:
             break
     return begun
 
 
-def logs_of(pages: Sequence[tuple[PageRequest, Page]]) -> list[Log]:
+def records_of(pages: Sequence[tuple[PageRequest, Page]]) -> list[Record]:
     """Return the logs on pages, in order."""
-    return [log for _, page in pages for log in page.logs]
+    return [record for _, page in pages for record in page.records]
 
 
-def spans(logs: Sequence[Log], order: SortOrder) -> int:
+def spans(records: Sequence[Record], order: SortOrder) -> int:
     """Return from the first log's `createdAt` to the last one's, in microseconds, negative if against the order."""
-    span = logs[-1].created_at - logs[0].created_at if logs else 0
+    span = records[-1].created_at - records[0].created_at if records else 0
     return span if order is SortOrder.ASCENDING else -span
 
 
-def first_page_with_logs(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:
+def first_page_with_records(pages: Pages) -> tuple[int, tuple[PageRequest, Page] | None]:
     """Return the first page that is not empty, or None, and how many empty ones came before it."""
     skipped = 0
     for request, page in pages:
-        if page.logs:
+        if page.records:
             return skipped, (request, page)
         skipped += 1
     return skipped, None

@@ -23,7 +23,7 @@ from tap_sequence.api.client import SequenceClient, _describe
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.responses import ACTIONS, Action, Shape, action_for
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Answer
+from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Response
 from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
@@ -121,7 +121,7 @@ def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> No
     with pytest.raises(RequestError):
         client.fetch(dataclasses.replace(FIRST, is_optional=True))
     assert client.requests_sent == 1
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_what_may_pass_is_tried_again(simulate: Simulate, fault: str) -> None:
         jitter=lambda: 0.25,
         monotonic=lambda: 0.0,
     )
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert waits == [0.75, 1.25, 2.25, 4.25]
 
 
@@ -144,7 +144,7 @@ def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: st
     client = client_for(
         simulate(1, faults=[Fault.parse(f"1-2={fault}")]), sleep=lambda _: None, monotonic=lambda: 0.0
     )
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert client.requests_sent == 3
 
 
@@ -239,7 +239,7 @@ def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> N
         now=lambda: time.time() - DAY,
         monotonic=clock,
     )
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert waits[:2] == [7.0, 1.0]
     assert 29 <= waits[2] <= 31
     # A Retry-After of nothing is no leave to hammer.
@@ -305,7 +305,7 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
     results: list[int] = []
 
     def fetch() -> None:
-        results.extend(len(client.fetch(FIRST).logs) for _ in range(20))
+        results.extend(len(client.fetch(FIRST).records) for _ in range(20))
 
     threads = [threading.Thread(target=fetch) for _ in range(8)]
     for thread in threads:
@@ -325,7 +325,7 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
 def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, fault: str) -> None:
     client = client_for(simulate(5, faults=[Fault.parse(f"1={fault}")]), request_timeout_seconds=0.5)
     began = time.monotonic()
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert 0.5 <= time.monotonic() - began < 4
     assert client.requests_sent == 2
 
@@ -345,7 +345,7 @@ def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulat
 
 
 def test_a_page_of_just_under_the_limit_is_read(simulate: Simulate) -> None:
-    assert client_for(simulate(5, faults=[Fault.parse("1=huge:15")])).fetch(FIRST).logs
+    assert client_for(simulate(5, faults=[Fault.parse("1=huge:15")])).fetch(FIRST).records
 
 
 def test_a_long_error_page_is_not_read_to_its_end_and_its_status_counts(simulate: Simulate) -> None:
@@ -373,7 +373,7 @@ def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate:
             client.fetch(AHEAD)
     assert client.requests_sent == 3
     # Nothing of it was kept from the others.
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert client._budget._left == MAX_AHEAD_BYTES
 
 
@@ -385,7 +385,7 @@ def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> No
     def fetch() -> None:
         ready.wait()
         try:
-            outcomes.append(bool(client.fetch(AHEAD).logs))
+            outcomes.append(bool(client.fetch(AHEAD).records))
         except AheadTooLargeError:
             outcomes.append(False)
 
@@ -397,7 +397,7 @@ def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> No
     assert len(outcomes) == 16
     assert False in outcomes
     assert client._budget._left == MAX_AHEAD_BYTES
-    assert client.fetch(AHEAD).logs
+    assert client.fetch(AHEAD).records
 
 
 @pytest.mark.parametrize("size", [2, 5, 13])
@@ -439,14 +439,14 @@ def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
 def test_a_log_that_differs_from_the_documentation_is_read(simulate: Simulate, fault: str) -> None:
     simulator = simulate(5, faults=[Fault.parse(f"1-={fault}")])
     page = client_for(simulator).fetch(FIRST)
-    assert [log.id for log in page.logs] == simulator.store.ids()
+    assert [log.id for log in page.records] == simulator.store.ids()
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/json", "application/vnd.api+json", "", "\xff"])
 def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_type: str) -> None:
     body = b'\xef\xbb\xbf{"items": [], "pagination": {"after": "c"}}\n'
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = Answer(200, headers, body, is_too_large=False, asked_at=0)
+    answer = Response(200, headers, body, is_too_large=False, asked_at=0)
     page, shape, problem = client_for(simulate(1))._read(answer, 1)
     assert page is not None
     assert (page.after, shape, problem) == ("c", Shape.PAGE, "")
@@ -458,7 +458,7 @@ def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_
 
 def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None:
     body = b'{"items": [' + b"[]," * 1_000_000 + b"[]]}"
-    answer = Answer(200, {}, body, is_too_large=False, asked_at=0)
+    answer = Response(200, {}, body, is_too_large=False, asked_at=0)
     page, shape, problem = client_for(simulate(1))._read(answer, 1)
     assert (page, shape) == (None, Shape.TOO_LARGE)
     assert "JSON values" in problem
@@ -467,7 +467,7 @@ def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None
 def test_a_page_without_pagination_is_the_last_one_after_three_tries(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=no-pagination")]))
     page = client.fetch(FIRST)
-    assert (page.after, page.has_pagination, len(page.logs), client.requests_sent) == (None, False, 5, 3)
+    assert (page.after, page.has_pagination, len(page.records), client.requests_sent) == (None, False, 5, 3)
     # What passes is no end.
     client = client_for(simulate(5, faults=[Fault.parse("1-2=no-pagination")]), page_size=2)
     assert client.fetch(FIRST).after is not None
@@ -480,7 +480,7 @@ def test_a_cursor_that_holds_anything_leaves_a_message_on_its_line(simulate: Sim
 
 def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
     body = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    assert _describe(Answer(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
+    assert _describe(Response(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
 
 
 # The way there
@@ -495,7 +495,7 @@ def test_a_netrc_does_not_take_the_place_of_the_credentials(
     client = client_for(simulator)
     client._transport._trusts_environment = True
     monkeypatch.setenv("NO_PROXY", "*")
-    assert client.fetch(FIRST).logs
+    assert client.fetch(FIRST).records
     assert simulator.requests[0].headers["authorization"] == BASIC
 
 
@@ -611,7 +611,7 @@ def test_a_private_authority_is_trusted_where_the_environment_names_it(
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv(variable, str(self_signed[1]))
-    assert tls_client(simulate(), self_signed[0]).fetch(FIRST).logs
+    assert tls_client(simulate(), self_signed[0]).fetch(FIRST).records
 
 
 def test_a_bundle_without_certificates_fails_at_once(

@@ -159,7 +159,7 @@ def test_interim_responses_are_passed_over(client_of: Callable[..., SequenceClie
 
     with serving(handle) as server:
         client = client_of(server.port)
-        assert client.fetch(FIRST).logs == ()
+        assert client.fetch(FIRST).records == ()
         assert client.requests_sent == 1
 
 
@@ -248,7 +248,7 @@ def test_a_private_authority_is_trusted_behind_a_proxy_as_well(
     # requests goes past the proxy for loopback only where NO_PROXY names it.
     with serving(tunnel_to(port)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
-        assert tls_client(simulate(), base_url).fetch(FIRST).logs
+        assert tls_client(simulate(), base_url).fetch(FIRST).records
         assert proxy.connections == 1
 
 

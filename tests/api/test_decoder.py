@@ -21,7 +21,7 @@ from tap_sequence.api.lenient_json import read_json
 from tap_sequence.api.page_checks import MAX_VALUES
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import PageTooLargeError, RecordError, TransientRequestError
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.transforms.privacy import ActorEmail
 from tests.api.test_schemas import FULL_LOG, LOGS
 
@@ -38,7 +38,7 @@ def body_of(*logs: Any, **pagination: Any) -> bytes:
 
 
 def records_of(body: bytes, **options: Any) -> list[bytes]:
-    return [ENCODER.encode(log.record) for log in decoder(**options).decode(body, asked_at=0).logs]
+    return [ENCODER.encode(log.data) for log in decoder(**options).decode(body, asked_at=0).records]
 
 
 def with_metadata(metadata: Any, **fields: Any) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def odd_page() -> bytes:
 def test_a_field_that_the_schema_does_not_list_is_kept_under_its_path() -> None:
     page_decoder = decoder()
     for _ in range(3):
-        for log in page_decoder.decode(odd_page(), asked_at=0).logs:
-            assert json.loads(log.record.unmapped, parse_float=str) == {
+        for log in page_decoder.decode(odd_page(), asked_at=0).records:
+            assert json.loads(log.data.unmapped, parse_float=str) == {
                 "brandNew": {"a": "1.5"},
                 "unmapped": "the API's",
                 'activityLogItems[0].activityLogActor["shoe size"]': "43",
@@ -193,28 +193,28 @@ def learnable_page(**fields: Any) -> bytes:
 def test_compiled_code_learns_a_field_and_gives_the_same() -> None:
     page_decoder = decoder()
     slow, fast = (page_decoder.decode(learnable_page(), asked_at=0) for _ in range(2))
-    assert [log.id for log in fast.logs] == [log.id for log in slow.logs]
-    assert set(fast.logs[0].differences) == set(slow.logs[0].differences)
-    for one, other in zip(slow.logs, fast.logs, strict=True):
-        a, b = (json.loads(ENCODER.encode(log.record)) for log in (one, other))
+    assert [log.id for log in fast.records] == [log.id for log in slow.records]
+    assert set(fast.records[0].differences) == set(slow.records[0].differences)
+    for one, other in zip(slow.records, fast.records, strict=True):
+        a, b = (json.loads(ENCODER.encode(log.data)) for log in (one, other))
         assert json.loads(a.pop("unmapped") or "{}") == json.loads(b.pop("unmapped") or "{}")
         assert a == b
-    assert len(fast.logs[0].differences) == 3
-    assert fast.logs[1].differences == ()
+    assert len(fast.records[0].differences) == 3
+    assert fast.records[1].differences == ()
     assert page_decoder._types.gatherer is not None
     # Values that need a closer look get it.
     deep = b"[" * 300 + b"]" * 300
     page = page_decoder.decode(
         learnable_page(HERE="").replace(b'"HERE":""', b'"brandNew":' + deep), asked_at=0
     )
-    assert json.loads(page.logs[0].record.unmapped)["brandNew"] == deep.decode()
+    assert json.loads(page.records[0].data.unmapped)["brandNew"] == deep.decode()
 
 
 def test_fields_without_end_are_not_learned_without_end() -> None:
     page_decoder = decoder()
     for number in range(80):
-        (log,) = page_decoder.decode(body_of({**FULL_LOG, f"field{number}": number}), asked_at=0).logs
-        assert log.record.unmapped == f'{{"field{number}":{number}}}'
+        (log,) = page_decoder.decode(body_of({**FULL_LOG, f"field{number}": number}), asked_at=0).records
+        assert log.data.unmapped == f'{{"field{number}":{number}}}'
     assert sum(map(len, page_decoder._types.learned.values())) == 50
 
 
@@ -248,8 +248,8 @@ def test_a_nul_is_found_behind_any_number_of_backslashes(backslashes: int) -> No
 def test_hash_and_drop_work_on_logs_with_nothing_in_them() -> None:
     log = {**FULL_LOG, "activityLogItems": [None, {"activityLogActor": None}, {}]}
     for logs in (log, {**FULL_LOG, "activityLogItems": None}):
-        (decoded,) = decoder().decode(body_of(logs), asked_at=0).logs
-        changed = ActorEmail("hash", None).apply(decoded.record)
+        (decoded,) = decoder().decode(body_of(logs), asked_at=0).records
+        changed = ActorEmail("hash", None).apply(decoded.data)
         assert json.loads(ENCODER.encode(changed)) == {**logs, **NOTHING}
 
 
@@ -288,27 +288,27 @@ def test_with_skip_it_is_left_out_warned_of_once_for_a_reason_and_counted_once(
     bad = [{**FULL_LOG, **fields} for fields, _, _ in INVALID_LOGS]
     for _ in range(2):
         page = page_decoder.decode(body_of(LOGS[0], *bad, LOGS[1]), asked_at=0)
-        assert [log.id for log in page.logs] == [LOGS[0]["id"], LOGS[1]["id"]]
+        assert [log.id for log in page.records] == [LOGS[0]["id"], LOGS[1]["id"]]
     assert page_decoder.skipped_logs == len(bad)
     assert len(caplog.records) == 4
     assert "Log number 2 of the page is left out, as invalid_logs is skip: it has no id." in caplog.text
 
 
 def test_an_id_that_is_a_number_can_be_used() -> None:
-    (log,) = decoder().decode(body_of({**FULL_LOG, "id": 12}), asked_at=0).logs
-    assert (log.id, log.record.id) == ("12", "12")
+    (log,) = decoder().decode(body_of({**FULL_LOG, "id": 12}), asked_at=0).records
+    assert (log.id, log.data.id) == ("12", "12")
 
 
 @pytest.mark.parametrize("time", ["2016-12-31T23:59:60Z", "2016-12-31T24:00:00Z", "2017-01-01 00:00:00z"])
 def test_a_time_that_a_person_would_take_is_taken_and_passed_on_as_written(time: str) -> None:
-    (log,) = decoder().decode(body_of({**FULL_LOG, "createdAt": time}), asked_at=0).logs
-    assert (log.created_at, log.created_at_text, log.record.createdAt) == (1_483_228_800_000_000, time, time)
+    (log,) = decoder().decode(body_of({**FULL_LOG, "createdAt": time}), asked_at=0).records
+    assert (log.created_at, log.created_at_text, log.data.createdAt) == (1_483_228_800_000_000, time, time)
 
 
 # Warnings
 
 
-def report_of(*logs: Log) -> DifferenceReport:
+def report_of(*logs: Record) -> DifferenceReport:
     report = DifferenceReport(logging.getLogger("tests"))
     report.add(logs)
     return report
@@ -319,26 +319,26 @@ def test_each_difference_is_warned_of_once_with_the_first_log_and_counted(
 ) -> None:
     page_decoder = decoder()
     bodies = [odd_page(), odd_page(), body_of({**FULL_LOG, "origin": 7})]
-    report = report_of(*[log for body in bodies for log in page_decoder.decode(body, asked_at=0).logs])
+    report = report_of(*[log for body in bodies for log in page_decoder.decode(body, asked_at=0).records])
     assert len(caplog.records) == 4
     assert all(FULL_LOG["id"] in record.getMessage() for record in caplog.records)
     assert "a field that the schema does not list: brandNew." in caplog.text
     assert report.summary() is not None
     assert "brandNew (not in the schema) in 4" in str(report.summary())
     assert "origin (not a text) in 1" in str(report.summary())
-    assert report_of(*decoder().decode(body_of(FULL_LOG), asked_at=0).logs).summary() is None
+    assert report_of(*decoder().decode(body_of(FULL_LOG), asked_at=0).records).summary() is None
 
 
 def test_a_flood_of_unknown_fields_is_no_flood_of_warnings(caplog: pytest.LogCaptureFixture) -> None:
     page_decoder = decoder()
     for page in range(5):
         fields = {f"{'x' * 300}{page}-{number}": number for number in range(20_000)}
-        report_of(*page_decoder.decode(body_of({**FULL_LOG, **fields}), asked_at=0).logs)
+        report_of(*page_decoder.decode(body_of({**FULL_LOG, **fields}), asked_at=0).records)
     report = report_of(
         *[
             log
             for n in range(300)
-            for log in decoder().decode(body_of({**FULL_LOG, f"f{n}": n}), asked_at=0).logs
+            for log in decoder().decode(body_of({**FULL_LOG, f"f{n}": n}), asked_at=0).records
         ]
     )
     assert len(caplog.text) < 200_000
@@ -354,12 +354,12 @@ def test_a_flood_of_unknown_fields_is_no_flood_of_warnings(caplog: pytest.LogCap
 def test_white_space_and_a_byte_order_mark_around_a_body_are_read(before: bytes, behind: bytes) -> None:
     for body in (body_of(FULL_LOG, after="c"), body_of({**FULL_LOG, "traceId": "\0"}, after="c")):
         page = decoder().decode(before + body + behind, asked_at=0)
-        assert (page.after, len(page.logs)) == ("c", 1)
+        assert (page.after, len(page.records)) == ("c", 1)
 
 
 def test_items_null_is_an_empty_page() -> None:
     page = decoder().decode(b'{"items": null, "pagination": {"after": "c"}}', asked_at=0)
-    assert (page.logs, page.after) == ((), "c")
+    assert (page.records, page.after) == ((), "c")
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_items_null_is_an_empty_page() -> None:
 def test_a_page_without_pagination_says_that_it_has_none(pagination: bytes | None) -> None:
     rest = b"" if pagination is None else b', "pagination": ' + pagination
     page = decoder().decode(b'{"items": [' + ENCODER.encode(FULL_LOG) + b"]" + rest + b"}", asked_at=0)
-    assert (len(page.logs), page.after, page.has_pagination) == (1, None, False)
+    assert (len(page.records), page.after, page.has_pagination) == (1, None, False)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_a_broken_byte_in_a_key_does_not_end_the_list() -> None:
 
 def test_a_broken_byte_is_found_wherever_a_long_body_has_it() -> None:
     body = body_of({**FULL_LOG, "traceId": "é🧾" * 400_000})
-    assert len(decoder().decode(body, asked_at=0).logs) == 1
+    assert len(decoder().decode(body, asked_at=0).records) == 1
     for at in (len(body) // 2, len(body) - 100):
         with pytest.raises(TransientRequestError):
             decoder().decode(body[:at] + b"\xe2" + body[at:], asked_at=0)
@@ -437,7 +437,7 @@ def test_the_list_ends_where_after_is_absent_null_or_empty(pagination: dict[str,
 def test_a_page_holds_what_the_body_says() -> None:
     page = decoder().decode(body_of(FULL_LOG, after="cursor", before="x", totalResultSize=7), asked_at=5)
     assert (page.after, page.total, page.asked_at) == ("cursor", 7, 5)
-    (log,) = page.logs
+    (log,) = page.records
     assert (log.id, log.created_at, log.created_at_text) == (
         FULL_LOG["id"],
         1_760_000_000_500_000,
@@ -506,7 +506,7 @@ def test_a_page_of_millions_of_values_is_refused_before_it_takes_memory(element:
 def test_a_page_of_as_many_values_as_are_taken_is_read_in_bounded_memory(as_text: bool) -> None:  # noqa: FBT001
     body = bomb(b"[]", (MAX_VALUES // 2 - 100) * 3)
     tracemalloc.start()
-    assert len(decoder(metadata_as_text=as_text).decode(body, asked_at=0).logs) == 1
+    assert len(decoder(metadata_as_text=as_text).decode(body, asked_at=0).records) == 1
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200 * 2**20
@@ -514,8 +514,8 @@ def test_a_page_of_as_many_values_as_are_taken_is_read_in_bounded_memory(as_text
 
 def test_a_long_page_of_few_values_is_read_however_many_marks_its_texts_have() -> None:
     log = {**FULL_LOG, "traceId": '[,{\\"' * MAX_VALUES}
-    (found,) = decoder().decode(body_of(log), asked_at=0).logs
-    assert found.record.traceId == log["traceId"]
+    (found,) = decoder().decode(body_of(log), asked_at=0).records
+    assert found.data.traceId == log["traceId"]
 
 
 def test_kinds_are_told_apart() -> None:

@@ -341,8 +341,8 @@ def check_decoder(body: bytes) -> None:
         assert_is_one_line(str(error))
         assert expected is None  # It may fail, but then the body has to be no page.
     else:
-        for log in page.logs:
-            VALIDATOR.validate(json.loads(ENCODER.encode(log.record)))
+        for log in page.records:
+            VALIDATOR.validate(json.loads(ENCODER.encode(log.data)))
         if expected is None:
             assert not page.has_pagination
         else:
@@ -350,9 +350,9 @@ def check_decoder(body: bytes) -> None:
 
 
 def assert_equal(page: Page, expected: Reading) -> None:
-    assert [log.id for log in page.logs] == expected.ids
-    for log, said in zip(page.logs, expected.logs, strict=True):
-        assert is_said(decoded(log.record), {text(said)})
+    assert [log.id for log in page.records] == expected.ids
+    for log, said in zip(page.records, expected.logs, strict=True):
+        assert is_said(decoded(log.data), {text(said)})
     assert (page.after, page.total) == (expected.after, expected.total)
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 from pyrate_limiter import InMemoryBucket
 
-from tap_sequence.api.rate_limit import Pace, _rates
+from tap_sequence.api.rate_limit import RateLimiter, _rates
 
 LIMIT = 100
 MINUTE = 60.0
@@ -84,7 +84,7 @@ Server = Callable[[float], float | None]
 
 
 def send_for(
-    seconds: float, pace: Pace, clock: Clock, server: Server, *, says_when: bool, latency: float = 0.05
+    seconds: float, pace: RateLimiter, clock: Clock, server: Server, *, says_when: bool, latency: float = 0.05
 ) -> list[tuple[float, bool]]:
     """Send requests one after another, and return when each was, and whether it was let through."""
     jitter = random.Random(1)
@@ -112,7 +112,7 @@ def test_a_lower_limit_than_configured_is_settled_to_within_a_minute(
     kind: Callable[[bool], Server], *, counts_refused: bool, says_when: bool
 ) -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     hour = send_for(3600, pace, clock, kind(counts_refused), says_when=says_when)
     for minutes in (3, 5, 10, 60):
         later = [let_through for at, let_through in hour if MINUTE <= at < minutes * MINUTE]
@@ -123,7 +123,7 @@ def test_a_lower_limit_than_configured_is_settled_to_within_a_minute(
 @pytest.mark.parametrize("configured", [1, 29, 100, 1200, 1500])
 def test_without_a_refusal_the_pace_is_the_configured_one(configured: int) -> None:
     clock = Clock()
-    pace = Pace(configured, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(configured, monotonic=clock, sleep=clock.sleep)
     times = [at for at, _ in send_for(600, pace, clock, lambda _: None, says_when=True, latency=0.001)]
     assert all(later - at >= MINUTE - 0.002 for at, later in zip(times, times[configured:], strict=False))
     assert len(times) >= 10 * configured
@@ -132,7 +132,7 @@ def test_without_a_refusal_the_pace_is_the_configured_one(configured: int) -> No
 
 def test_a_burst_takes_no_more_than_two_seconds_worth() -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     times = [at for at, _ in send_for(30, pace, clock, lambda _: None, says_when=True, latency=0.001)]
     assert sum(at < 1.9 for at in times) == 40
 
@@ -149,7 +149,7 @@ def test_every_pace_makes_limits_that_the_library_takes(pace: float, minute_limi
 
 def test_the_pace_recovers_slowly_and_no_further_than_configured() -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     send_for(10, pace, clock, lambda _: None, says_when=True)
     pace.refused(pace.wait_for_turn(), None)
     paces = []
@@ -163,7 +163,7 @@ def test_the_pace_recovers_slowly_and_no_further_than_configured() -> None:
 
 def test_a_key_whose_limit_others_use_up_is_still_asked_now_and_then() -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     for _ in range(20):
         pace.refused(pace.wait_for_turn(), None)
         clock.now += 30
@@ -173,7 +173,7 @@ def test_a_key_whose_limit_others_use_up_is_still_asked_now_and_then() -> None:
 
 def test_refusals_in_a_row_are_one_and_the_pace_does_not_recover_while_all_wait() -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     send_for(10, pace, clock, lambda _: None, says_when=True)
     sent_at = pace.wait_for_turn()
     pace.hold(3600)
@@ -186,7 +186,7 @@ def test_refusals_in_a_row_are_one_and_the_pace_does_not_recover_while_all_wait(
 
 def test_refusals_of_requests_that_were_under_way_together_are_one() -> None:
     clock = Clock()
-    pace = Pace(1200, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1200, monotonic=clock, sleep=clock.sleep)
     send_for(10, pace, clock, lambda _: None, says_when=True)
     sent = [pace.wait_for_turn() for _ in range(4)]
     pace.refused(sent[0], 1)
@@ -202,7 +202,7 @@ def test_refusals_of_requests_that_were_under_way_together_are_one() -> None:
 def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little(*, says_when: bool) -> None:
     """50 in any 2 seconds, met with 1,450 a minute over a line whose delay varies."""
     clock = Clock()
-    pace = Pace(1450, monotonic=clock, sleep=clock.sleep)
+    pace = RateLimiter(1450, monotonic=clock, sleep=clock.sleep)
     noise, arrived = random.Random(3), deque[float]()
 
     def server(now: float) -> float | None:
@@ -221,7 +221,7 @@ def test_a_limit_of_a_few_seconds_that_is_touched_now_and_then_costs_little(*, s
 
 
 def test_a_hold_holds_every_thread_back_and_a_shorter_one_does_not_end_it() -> None:
-    pace = Pace(60_000)
+    pace = RateLimiter(60_000)
     pace.hold(0.4)
     pace.hold(0.1)
     assert 0.3 < pace.seconds_held <= 0.4

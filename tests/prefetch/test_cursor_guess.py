@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_sequence.prefetch.cursor_guess import Hints, form_of
+from tap_sequence.prefetch.cursor_guess import CursorGuesses, form_of
 from tap_sequence.simulator import CursorKind, LogIds, Options, SimulatedApi, UnknownCursor
-from tap_sequence.sync.models import Log, PageRequest, SortOrder
+from tap_sequence.sync.models import PageRequest, Record, SortOrder
 from tap_sequence.sync.state import Query
 from tests.support.model import fetch_from
 
@@ -18,8 +18,8 @@ MADE_AT = 1_667_829_755_236_000
 SISTER = base64.b64encode(b"e309e948-088e-4d77-b654-cd85498f1555#1658260856033013#DESC").decode()
 
 
-def log(log_id: str, created_at: int = 0) -> Log:
-    return Log(log_id, created_at, "", None)
+def log(log_id: str, created_at: int = 0) -> Record:
+    return Record(log_id, created_at, "", None)
 
 
 def test_the_published_example_is_read_as_an_id_with_its_time() -> None:
@@ -72,49 +72,49 @@ def test_a_guess_leads_to_the_first_log_from_its_moment_on(kind: CursorKind) -> 
     api.store.grow(200)
     fetch = fetch_from(api, lambda: 0, 10, Query("model", "v"))
     first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
-    hints = Hints()
-    hints.learn(first.after, first.logs[-1])
-    assert hints.is_possible
+    guesses = CursorGuesses()
+    guesses.learn(first.after, first.records[-1])
+    assert guesses.is_possible
     logs = fetch_from(api, lambda: 0, 100, Query("model", "v"))(
         PageRequest(SortOrder.ASCENDING, None, 1)
-    ).logs
-    positions = [hints.position(each) for each in logs]
+    ).records
+    positions = [guesses.position(each) for each in logs]
     for moment in range((positions[0] or 0) + 1_000, (positions[-1] or 0) - 1_000, 7_654_321):
-        found = fetch(PageRequest(SortOrder.ASCENDING, hints.cursor_at(moment), None)).logs[0]
+        found = fetch(PageRequest(SortOrder.ASCENDING, guesses.cursor_at(moment), None)).records[0]
         expected = next(
             each for each, at in zip(logs, positions, strict=True) if (at or 0) >= moment - moment % 1_000
         )
-        assert abs((hints.position(found) or 0) - (hints.position(expected) or 0)) < 1_000
+        assert abs((guesses.position(found) or 0) - (guesses.position(expected) or 0)) < 1_000
 
 
 @given(st.integers(0, 2**47 * 1000))
 def test_positions_and_cursors_are_each_others_inverse(position: int) -> None:
-    hints = Hints()
-    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
-    cursor = hints.cursor_at(position)
-    assert hints.position(log(base64.b64decode(cursor).decode())) == position - position % 1_000
+    guesses = CursorGuesses()
+    guesses.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    cursor = guesses.cursor_at(position)
+    assert guesses.position(log(base64.b64decode(cursor).decode())) == position - position % 1_000
 
 
 def test_hints_in_vain_use_up_a_credit_that_pages_earn_back() -> None:
-    hints = Hints()
-    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
-    hints.proved()
+    guesses = CursorGuesses()
+    guesses.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    guesses.proved()
     for _ in range(4):
-        assert hints.is_possible
-        hints.in_vain("why")
-    assert not hints.is_possible
-    assert hints.why_not is None
+        assert guesses.is_possible
+        guesses.wasted("why")
+    assert not guesses.is_possible
+    assert guesses.why_not is None
     for _ in range(60):
-        hints.read()
-    assert hints.is_possible
+        guesses.read()
+    assert guesses.is_possible
 
 
 def test_as_long_as_none_was_proved_a_few_in_vain_are_the_end() -> None:
-    hints = Hints()
-    hints.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
+    guesses = CursorGuesses()
+    guesses.learn(EXAMPLE, log("01845266-6d64-77c8-9adf-4487d94d1457"))
     for _ in range(4):
-        hints.in_vain("why")
+        guesses.wasted("why")
     for _ in range(500):
-        hints.read()
-    assert not hints.is_possible
-    assert hints.why_not == "why"
+        guesses.read()
+    assert not guesses.is_possible
+    assert guesses.why_not == "why"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tap_sequence.errors import BadRequestError, RequestError
-from tap_sequence.prefetch.cursor_guess import Hints, form_of
-from tap_sequence.prefetch.plan import Lengths, ReadAhead, Task
+from tap_sequence.prefetch.cursor_guess import CursorGuesses, form_of
+from tap_sequence.prefetch.plan import Lengths, PrefetchPlan, Task
 from tap_sequence.simulator import (
     CursorKind,
     EndOfList,
@@ -23,12 +23,12 @@ from tap_sequence.simulator import (
     SimulatedApi,
     UnknownCursor,
 )
-from tap_sequence.sync.models import Fetch, Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.models import Fetch, Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import MICROSECONDS
 from tap_sequence.sync.walk import walk
 from tests.support.model import fetch_from
-from tests.support.stepping import SHORT, SteppedReadingAhead
+from tests.support.stepping import SHORT, SteppedPrefetchPool
 
 EPOCH = 1_800_000_000 * MICROSECONDS
 NOW = EPOCH + 10**15
@@ -85,7 +85,7 @@ def ids_of(pages: list[tuple[PageRequest, Page]]) -> list[str]:
     return [log_id for _, page in pages for log_id in page.ids()]
 
 
-def read(reading: SteppedReadingAhead, start: str | None = None) -> list[tuple[PageRequest, Page]]:
+def read(reading: SteppedPrefetchPool, start: str | None = None) -> list[tuple[PageRequest, Page]]:
     with reading as fetch:
         return list(walk(fetch, SortOrder.ASCENDING, start))
 
@@ -102,7 +102,7 @@ def test_the_logs_are_those_of_the_sequential_walk(
 ) -> None:
     api = api_with(densities, **options)
     fetch = Recording(fetch_of(api))
-    reading = SteppedReadingAhead(
+    reading = SteppedPrefetchPool(
         fetch, random.Random(seed), page_size=5, max_in_flight_requests=in_flight, max_held_bytes=held
     )
     pages = read(reading)
@@ -110,7 +110,7 @@ def test_the_logs_are_those_of_the_sequential_walk(
     # What a bookmark may save is the API's own, and leads to the page that it came with.
     for request, page in pages:
         assert request.cursor in fetch.returned
-        assert [*fetch_of(api)(request).ids()][: len(page.logs)] == [*page.ids()]
+        assert [*fetch_of(api)(request).ids()][: len(page.records)] == [*page.ids()]
     assert [request.number for request, _ in pages] == list(range(1, len(pages) + 1))
     assert reading.most_in_flight <= in_flight
 
@@ -122,7 +122,7 @@ def test_it_goes_on_from_a_saved_cursor(
     api = api_with(densities, **options)
     pages = list(walk(fetch_of(api), SortOrder.ASCENDING))
     cursor = pages[min(from_page, len(pages) - 1)][0].cursor
-    reading = SteppedReadingAhead(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    reading = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
     assert ids_of(read(reading, cursor)) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING, cursor)))
 
 
@@ -154,7 +154,7 @@ def test_logs_that_come_meanwhile_cost_none_of_those_that_were_there(
             api.store.add_at(moments)
         return fetch(request)
 
-    ids = ids_of(read(SteppedReadingAhead(fetch_while_it_grows, rng, page_size=5, max_in_flight_requests=4)))
+    ids = ids_of(read(SteppedPrefetchPool(fetch_while_it_grows, rng, page_size=5, max_in_flight_requests=4)))
     assert len(set(ids)) == len(ids)
     assert set(before) <= set(ids)
     places = {log_id: place for place, log_id in enumerate(api.store.ids())}
@@ -174,7 +174,7 @@ def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
             raise rng.choice([RequestError("down"), BadRequestError("refused")])
         return fetch(request)
 
-    reading = SteppedReadingAhead(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)
+    reading = SteppedPrefetchPool(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)
     assert ids_of(read(reading)) == api.store.ids()
 
 
@@ -205,7 +205,7 @@ def test_an_error_comes_after_all_that_stands_before_it(
         return page
 
     got: list[str] = []
-    reading = SteppedReadingAhead(fetch_up_to, random.Random(seed), page_size=5, max_in_flight_requests=4)
+    reading = SteppedPrefetchPool(fetch_up_to, random.Random(seed), page_size=5, max_in_flight_requests=4)
     with reading as fetch_ahead:
         pages = walk(fetch_ahead, SortOrder.ASCENDING)
         if ahead:
@@ -233,12 +233,12 @@ def test_hints_that_are_honoured_bring_chains_that_meet() -> None:
     for kind in (CursorKind.ID, CursorKind.ID_TIME_ORDER):
         api = api_with(STEADY, cursor_kind=kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
         fetch = Recording(fetch_of(api))
-        hints = Hints()
-        reading = SteppedReadingAhead(
-            fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints
+        guesses = CursorGuesses()
+        reading = SteppedPrefetchPool(
+            fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses
         )
         assert ids_of(read(reading)) == api.store.ids()
-        assert hints.why_not is None
+        assert guesses.why_not is None
         assert reading.hints_asked >= 10
         assert reading.most_in_flight == 4
         # Half a page for each hint, and no more.
@@ -258,14 +258,16 @@ def test_a_hint_that_is_not_honoured_costs_one_request_and_is_the_last(
 ) -> None:
     api = api_with(STEADY, unknown_cursor=unknown_cursor)
     fetch = Recording(fetch_of(api))
-    hints = Hints()
-    reading = SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints)
+    guesses = CursorGuesses()
+    reading = SteppedPrefetchPool(
+        fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses
+    )
     assert ids_of(read(reading)) == api.store.ids()
-    assert hints.why_not == why
+    assert guesses.why_not == why
     assert len(fetch.requests) == 121
     # Nor in another walk of the same run.
     fetch.requests.clear()
-    read(SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, hints=hints))
+    read(SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses))
     assert len(fetch.requests) == 120
 
 
@@ -273,7 +275,7 @@ def test_pages_from_elsewhere_cost_little() -> None:
     api = api_with(STEADY, unknown_cursor=UnknownCursor.ELSEWHERE)
     for seed in range(20):
         fetch = Recording(fetch_of(api))
-        reading = SteppedReadingAhead(
+        reading = SteppedPrefetchPool(
             fetch, random.Random(seed), page_size=5, max_in_flight_requests=4, max_held_bytes=50_000
         )
         assert ids_of(read(reading)) == api.store.ids()
@@ -286,7 +288,7 @@ def test_cursors_that_tell_nothing_are_not_guessed(log_ids: LogIds) -> None:
     for kind in kinds:
         api = api_with(STEADY, cursor_kind=kind, log_ids=log_ids, unknown_cursor=UnknownCursor.RIGHT_PAGE)
         fetch = Recording(fetch_of(api))
-        reading = SteppedReadingAhead(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
+        reading = SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
         assert ids_of(read(reading)) == api.store.ids()
         assert reading.hints_asked == 0
         assert len(fetch.requests) == 120
@@ -295,11 +297,11 @@ def test_cursors_that_tell_nothing_are_not_guessed(log_ids: LogIds) -> None:
 def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
     fetch = fetch_of(api_with(STEADY, cursor_kind=CursorKind.OPAQUE))
     first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
-    plan = ReadAhead(first, 5, hints=Hints(), page_size=5, max_in_flight_requests=2)
+    plan = PrefetchPlan(first, 5, guesses=CursorGuesses(), page_size=5, max_in_flight_requests=2)
     for number in range(2, 22):
         task = plan.next_task(number)
         assert task is not None
-        assert (task.request.number, task.is_hint) == (number, False)
+        assert (task.request.number, task.is_guess) == (number, False)
         # There is nothing else to ask for before the cursor is known.
         assert plan.next_task(number) is None
         plan.answered(task, fetch(task.request))
@@ -308,14 +310,14 @@ def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
         assert following.request.number == number + 1
         assert plan.take() is not None
         plan.failed(following, RequestError("asked for anew in the next round"))
-        following.chain.error = None
+        following.segment.error = None
 
 
 @pytest.mark.parametrize("cursor_kind", [CursorKind.ID, CursorKind.OPAQUE])
 def test_what_is_held_is_bounded_when_nobody_takes_it(cursor_kind: CursorKind) -> None:
     api = api_with(STEADY, cursor_kind=cursor_kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     size = max(page.size for _, page in walk(fetch_of(api), SortOrder.ASCENDING))
-    reading = SteppedReadingAhead(
+    reading = SteppedPrefetchPool(
         fetch_of(api), random.Random(1), page_size=5, max_in_flight_requests=4, max_held_bytes=20 * size
     )
     with reading as fetch:
@@ -333,18 +335,23 @@ def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
     api = api_with(STEADY[:55], unknown_cursor=UnknownCursor.RIGHT_PAGE)
     fetch = fetch_of(api)
     first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
-    plan = ReadAhead(
-        first, 5, hints=Hints(), page_size=5, max_in_flight_requests=3, lengths=Lengths(first=8, shortest=1)
+    plan = PrefetchPlan(
+        first,
+        5,
+        guesses=CursorGuesses(),
+        page_size=5,
+        max_in_flight_requests=3,
+        lengths=Lengths(first=8, shortest=1),
     )
-    front, hint = plan.next_task(2), plan.next_task(2)
+    front, guess = plan.next_task(2), plan.next_task(2)
     assert front is not None
-    assert hint is not None
-    assert hint.is_hint
+    assert guess is not None
+    assert guess.is_guess
     # It brings the list's last three logs, and no `after`.
     cursor = base64.b64encode(api.store.ids()[51].encode()).decode()
     last = fetch(PageRequest(SortOrder.ASCENDING, cursor, None))
-    assert (len(last.logs), last.after) == (3, None)
-    plan.answered(hint, last)
+    assert (len(last.records), last.after) == (3, None)
+    plan.answered(guess, last)
     api.store.add_at([NOW - 1_000 * number for number in range(10, 0, -1)])
     ids = [*first.ids()]
     task: Task | None = front
@@ -359,14 +366,14 @@ def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
     assert ids == api.store.ids()
 
 
-def page_is_last(plan: ReadAhead) -> bool:
-    return all(chain.is_end for chain in plan._chains)
+def page_is_last(plan: PrefetchPlan) -> bool:
+    return all(segment.is_end for segment in plan._segments)
 
 
 def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:
     api = api_with(STEADY[:45], with_total=False, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     fetch = Recording(fetch_of(api))
-    reading = SteppedReadingAhead(
+    reading = SteppedPrefetchPool(
         fetch, random.Random(1), page_size=5, max_in_flight_requests=4, lengths=Lengths(2, 2, 1, before=10)
     )
     assert ids_of(read(reading)) == api.store.ids()
@@ -399,7 +406,7 @@ def test_a_shape_that_changes_from_page_to_page_loses_nothing() -> None:
                 numbers[request.cursor] = request.number
             return fetch(request)
 
-        reading = SteppedReadingAhead(
+        reading = SteppedPrefetchPool(
             fetch_and_note, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT
         )
         pages = read(reading)
@@ -419,12 +426,12 @@ def test_logs_dated_before_1970_do_no_harm(seed: int) -> None:
         log_ids=LogIds.V4,
         unknown_cursor=UnknownCursor.RIGHT_PAGE,
     )
-    reading = SteppedReadingAhead(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    reading = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
     assert ids_of(read(reading)) == api.store.ids()
 
 
 def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
-    last = Log("019e6eb6-db30-7cf2-8017-06a5a2859e13", -5, "", None)
+    last = Record("019e6eb6-db30-7cf2-8017-06a5a2859e13", -5, "", None)
     form = form_of(base64.b64encode(f"{last.id}#-5#ASC".encode()).decode(), last)
     assert form is not None
     guess = base64.b64decode(form.cursor_at(-(10**15))).decode()
@@ -440,7 +447,7 @@ def test_an_id_that_is_listed_twice_costs_no_log() -> None:
         listed = [*ids[:twice], ids[twice + rng.randint(1, 8)], *ids[twice:]]
         size = rng.randint(1, 6)
         fetch = _fetch_from(listed, size)
-        reading = SteppedReadingAhead(fetch, rng, page_size=size, max_in_flight_requests=4)
+        reading = SteppedPrefetchPool(fetch, rng, page_size=size, max_in_flight_requests=4)
         assert ids_of(read(reading)) == listed
 
 
@@ -465,7 +472,7 @@ def _fetch_from(listed: list[str], size: int) -> Fetch:
             guess = base64.b64decode(request.cursor).decode()
             start = next((place for place, log_id in enumerate(listed) if log_id >= guess), len(listed))
         logs = [
-            Log(log_id, int(log_id[:8] + log_id[9:13], 16) * 1000, "", None)
+            Record(log_id, int(log_id[:8] + log_id[9:13], 16) * 1000, "", None)
             for log_id in listed[start : start + size]
         ]
         after = None if start + size >= len(listed) else cursors[start + size - 1]

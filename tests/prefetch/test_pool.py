@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from tap_sequence.errors import RequestError
-from tap_sequence.prefetch.cursor_guess import Hints
-from tap_sequence.prefetch.plan import ReadAhead, Task
-from tap_sequence.prefetch.pool import Bell, ReadingAhead
+from tap_sequence.prefetch.cursor_guess import CursorGuesses
+from tap_sequence.prefetch.plan import PrefetchPlan, Task
+from tap_sequence.prefetch.pool import PrefetchPool, Wakeups
 from tap_sequence.simulator import CursorKind, Fault, SimulatedApi, Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
-from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.walk import walk
 from tests.api.test_client import client_for
 from tests.runtime.test_signals import run_and_stop
@@ -173,19 +173,19 @@ def _pages(number: int) -> Callable[[PageRequest], Page]:
     def fetch(request: PageRequest) -> Page:
         place = int(request.cursor or 0)
         after = str(place + 1) if place + 1 < number else None
-        return Page((Log(str(place), place, "", None),), after, None, 0)
+        return Page((Record(str(place), place, "", None),), after, None, 0)
 
     return fetch
 
 
-def _reading(fetch: Callable[[PageRequest], Page], plan: Any = None) -> ReadingAhead:
-    def wait(bell: Bell) -> None:
+def _reading(fetch: Callable[[PageRequest], Page], plan: Any = None) -> PrefetchPool:
+    def wait(bell: Wakeups) -> None:
         bell.get(timeout=30)
 
-    def new_plan(page: Page, returned: int | None) -> ReadAhead:
-        return ReadAhead(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+    def new_plan(page: Page, returned: int | None) -> PrefetchPlan:
+        return PrefetchPlan(page, returned, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=3)
 
-    return ReadingAhead(
+    return PrefetchPool(
         fetch=fetch, fetch_now=fetch, wait=wait, plan=plan or new_plan, threads=3, logger=LOGGER
     )
 
@@ -220,18 +220,18 @@ def test_an_error_reaches_the_walk() -> None:
 
     with _reading(fetch) as fetch_ahead:
         pages = walk(fetch_ahead, SortOrder.ASCENDING)
-        assert [next(pages)[1].logs[0].id for _ in range(7)] == [str(place) for place in range(7)]
+        assert [next(pages)[1].records[0].id for _ in range(7)] == [str(place) for place in range(7)]
         with pytest.raises(RequestError, match=r"page 8 \(ASC after cursor 7\)"):
             next(pages)
 
 
 def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> None:
-    class Broken(ReadAhead):
+    class Broken(PrefetchPlan):
         def answered(self, *_: Any) -> None:
             raise ZeroDivisionError
 
-    def plan(page: Page, returned: int | None) -> ReadAhead:
-        return Broken(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+    def plan(page: Page, returned: int | None) -> PrefetchPlan:
+        return Broken(page, returned, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=3)
 
     with _reading(_pages(50), plan) as fetch, pytest.raises(ZeroDivisionError):
         list(walk(fetch, SortOrder.ASCENDING))
@@ -240,14 +240,14 @@ def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> N
 def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() -> None:
     waits: list[None] = []
 
-    def wait(bell: Bell) -> None:
+    def wait(bell: Wakeups) -> None:
         waits.append(bell.get(timeout=30))
 
-    def plan(page: Page, returned: int | None) -> ReadAhead:
-        return ReadAhead(page, returned, hints=Hints(), page_size=1, max_in_flight_requests=3)
+    def plan(page: Page, returned: int | None) -> PrefetchPlan:
+        return PrefetchPlan(page, returned, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=3)
 
     fetch = _pages(2000)
-    with ReadingAhead(
+    with PrefetchPool(
         fetch=fetch, fetch_now=fetch, wait=wait, plan=plan, threads=3, logger=LOGGER
     ) as fetch_ahead:
         pages = walk(fetch_ahead, SortOrder.ASCENDING)
@@ -262,10 +262,10 @@ def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() ->
 def test_a_thread_that_waits_holds_on_to_no_page() -> None:
     """Sixteen of them would hold sixteen pages, each as large as one may be."""
 
-    class Record:
+    class Content:
         pass
 
-    class OneTaskForEachThread(ReadAhead):
+    class OneTaskForEachThread(PrefetchPlan):
         def next_task(self, number: int) -> Task | None:
             return (
                 Task(PageRequest(SortOrder.ASCENDING, None, number), self._front) if len(asked) < 8 else None
@@ -274,31 +274,31 @@ def test_a_thread_that_waits_holds_on_to_no_page() -> None:
         def answered(self, task: Task, page: Page) -> None:
             pass
 
-    records: list[weakref.ref[Record]] = []
+    records: list[weakref.ref[Content]] = []
     asked: list[PageRequest] = []
     all_ask = threading.Barrier(8)
 
     def fetch(request: PageRequest) -> Page:
         asked.append(request)
         all_ask.wait(10)
-        record = Record()
+        record = Content()
         records.append(weakref.ref(record))
-        return Page((Log("id", 0, "", record),), None, None, 0)
+        return Page((Record("id", 0, "", record),), None, None, 0)
 
-    reading = ReadingAhead(
+    reading = PrefetchPool(
         fetch=fetch,
         fetch_now=fetch,
         wait=lambda bell: bell.get(timeout=10),
-        plan=lambda page, returned: ReadAhead(
-            page, returned, hints=Hints(), page_size=2, max_in_flight_requests=8
+        plan=lambda page, returned: PrefetchPlan(
+            page, returned, guesses=CursorGuesses(), page_size=2, max_in_flight_requests=8
         ),
         threads=8,
         logger=LOGGER,
     )
-    first = Page((Log("first", 0, "", None),), "cursor", None, 0)
+    first = Page((Record("first", 0, "", None),), "cursor", None, 0)
     with reading:
         reading._start_threads(
-            OneTaskForEachThread(first, None, hints=Hints(), page_size=1, max_in_flight_requests=8)
+            OneTaskForEachThread(first, None, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=8)
         )
         deadline = time.monotonic() + 5
         while len(records) < 8 or any(record() is not None for record in records):

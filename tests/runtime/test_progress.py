@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tap_sequence.runtime.progress import Bar, Display, Lines, Progress, Tally, display_for, duration
+from tap_sequence.runtime.progress import Bar, Display, Lines, Progress, RunStats, display_for, duration
 from tap_sequence.simulator import Simulator
 from tap_sequence.simulator.faults import Fault
 from tests.support.harness import (
@@ -49,8 +49,8 @@ class Shown(Display):
     def __init__(self) -> None:
         self.texts: list[str] = []
 
-    def show(self, tally: Tally) -> None:
-        self.texts.append(tally.describe(with_share=True))
+    def show(self, stats: RunStats) -> None:
+        self.texts.append(stats.describe(with_share=True))
 
 
 class Terminal(io.StringIO):
@@ -64,20 +64,20 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("tally", "text"),
     [
-        (Tally(read=250_000, total=1_000_000, seconds=100.0), "250,000 of 1,000,000 logs (25.0 %), 2,500 logs/s, 5 min 0 s left"),
-        (Tally(read=1000, total=1000, seconds=10.0), "1,000 of 1,000 logs (100.0 %), 100 logs/s, 0 s left"),
+        (RunStats(read=250_000, total=1_000_000, seconds=100.0), "250,000 of 1,000,000 logs (25.0 %), 2,500 logs/s, 5 min 0 s left"),
+        (RunStats(read=1000, total=1000, seconds=10.0), "1,000 of 1,000 logs (100.0 %), 100 logs/s, 0 s left"),
         # More than there were when the API counted.
-        (Tally(read=1100, total=1000, seconds=10.0), "1,100 of 1,000 logs (100.0 %), 110 logs/s, 0 s left"),
-        (Tally(read=0, total=1000, seconds=10.0), "0 of 1,000 logs (0.0 %), 0 logs/s"),
-        (Tally(read=0, total=0, seconds=1.0), "0 of 0 logs, 0 logs/s"),
+        (RunStats(read=1100, total=1000, seconds=10.0), "1,100 of 1,000 logs (100.0 %), 110 logs/s, 0 s left"),
+        (RunStats(read=0, total=1000, seconds=10.0), "0 of 1,000 logs (0.0 %), 0 logs/s"),
+        (RunStats(read=0, total=0, seconds=1.0), "0 of 0 logs, 0 logs/s"),
         # Too early to tell.
-        (Tally(read=500, total=1000, seconds=2.9), "500 of 1,000 logs (50.0 %), 172 logs/s"),
-        (Tally(read=1500, seconds=90.0), "1,500 logs in 1 min 30 s, 17 logs/s"),
-        (Tally(), "0 logs in 0 s, 0 logs/s"),
+        (RunStats(read=500, total=1000, seconds=2.9), "500 of 1,000 logs (50.0 %), 172 logs/s"),
+        (RunStats(read=1500, seconds=90.0), "1,500 logs in 1 min 30 s, 17 logs/s"),
+        (RunStats(), "0 logs in 0 s, 0 logs/s"),
     ],
 )  # fmt: skip
-def test_a_tally_says_logs_share_rate_and_time_left(tally: Tally, text: str) -> None:
-    assert tally.describe(with_share=True) == text
+def test_a_tally_says_logs_share_rate_and_time_left(stats: RunStats, text: str) -> None:
+    assert stats.describe(with_share=True) == text
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
 
 
 def test_a_summary_counts_what_was_emitted_and_what_was_known() -> None:
-    tally = Tally(read=1234, emitted=1000, seen=234, seconds=4.0)
-    assert tally.summary() == "1,000 logs emitted, 234 skipped as already seen, in 4.0 s (250 logs/s)"
-    assert Tally(emitted=1, seconds=1.0).summary().startswith("1 log emitted, ")
+    stats = RunStats(read=1234, emitted=1000, seen=234, seconds=4.0)
+    assert stats.summary() == "1,000 logs emitted, 234 skipped as already seen, in 4.0 s (250 logs/s)"
+    assert RunStats(emitted=1, seconds=1.0).summary().startswith("1 log emitted, ")
 
 
 # When it is said
@@ -111,7 +111,7 @@ def test_it_is_shown_every_30_seconds_whether_pages_come_or_not() -> None:
         assert progress.seconds_to_tick() == 30
         clock.now += 4
     assert len(shown.texts) == 3
-    assert progress.tally == Tally(read=6000, emitted=5400, seen=600, total=100_000, seconds=94.0)
+    assert progress.stats == RunStats(read=6000, emitted=5400, seen=600, total=100_000, seconds=94.0)
 
 
 @pytest.mark.parametrize("total", [-1, 10**400])
@@ -125,7 +125,7 @@ def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
 
 def test_lines_are_log_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        Lines(logging.getLogger("test")).show(Tally(read=5, total=10, seconds=5.0))
+        Lines(logging.getLogger("test")).show(RunStats(read=5, total=10, seconds=5.0))
     assert caplog.messages == ["Progress: 5 of 10 logs (50.0 %), 1 logs/s, 5 s left."]
 
 
@@ -159,7 +159,7 @@ def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: py
         terminal.truncate(0)
         bar = Bar(terminal)
         with bar:
-            bar.show(Tally(read=5, total=10, seconds=5.0))
+            bar.show(RunStats(read=5, total=10, seconds=5.0))
         assert ("|" in terminal.getvalue()) == has_bar
         assert ("5 of 10 logs (50.0 %), 1 logs/s" in terminal.getvalue()) == (not has_bar)
 
@@ -173,9 +173,9 @@ def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.Monke
     monkeypatch.setattr(logger, "handlers", [handler])
     bar = Bar(terminal)
     with bar:
-        bar.show(Tally(read=5, total=10, seconds=1.0))
+        bar.show(RunStats(read=5, total=10, seconds=1.0))
         logger.warning("look")
-        bar.show(Tally(read=6, total=10, seconds=1.0))
+        bar.show(RunStats(read=6, total=10, seconds=1.0))
     assert logger.handlers == [handler]
     lines = re.split("[\r\n]", terminal.getvalue())
     assert "<look>" in lines
@@ -218,10 +218,10 @@ def test_a_terminal_that_goes_away_does_not_end_the_run() -> None:
     terminal = Gone()
     bar = Bar(terminal)
     with bar:
-        bar.show(Tally(read=5, total=10, seconds=1.0))
+        bar.show(RunStats(read=5, total=10, seconds=1.0))
         terminal.is_gone = True
         for read in (6, 7):
-            bar.show(Tally(read=read, total=10, seconds=1.0))
+            bar.show(RunStats(read=read, total=10, seconds=1.0))
 
 
 # Runs

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from tap_sequence.runtime.signals import PATIENCE_SECONDS, StoppedError, StopSignals
-from tap_sequence.runtime.waiting import Waiting
+from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.simulator import Fault, Simulator
 from tests.support.harness import (
     TAP,
@@ -300,7 +300,7 @@ def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
         signals.check()
     assert stopped.value.exit_status == 143
     with pytest.raises(StoppedError):
-        Waiting(signals).call(lambda: None)
+        InterruptibleWait(signals).call(lambda: None)
 
 
 def test_the_patience_with_a_target_ends_after_some_seconds_or_with_the_second_signal() -> None:
@@ -336,14 +336,14 @@ def test_a_signal_ends_the_wait_for_a_call_that_hangs() -> None:
     timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
     timer.start()
     with pytest.raises(StoppedError):
-        Waiting(signals).call(lambda: hung.wait(60))
+        InterruptibleWait(signals).call(lambda: hung.wait(60))
     hung.set()
     timer.join()
 
 
 def test_the_wait_ticks_until_the_call_returns_or_raises() -> None:
     ticked = threading.Event()
-    waiting = Waiting(StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set)
+    waiting = InterruptibleWait(StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set)
     assert waiting.call(lambda: ticked.wait(60))
 
     def fail() -> None:

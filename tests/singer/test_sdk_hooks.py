@@ -12,7 +12,7 @@ from singer_sdk.mapper import SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 from singer_sdk.singerlib import RecordMessage
 
-from tap_sequence.singer.fed_stream import LogFedStream
+from tap_sequence.singer.shared_stream import SharedPageStream
 from tap_sequence.singer.streams import ActivityLogItemStream, ActivityLogStream, _is_not_announcement
 from tap_sequence.singer.tap import SequenceTap
 
@@ -70,6 +70,6 @@ def test_the_tap_overrides_nothing_else_that_is_private() -> None:
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
 
     assert overridden(ActivityLogStream, Stream) == {"_sync_records"}
-    assert overridden(LogFedStream, Stream) == set()
+    assert overridden(SharedPageStream, Stream) == set()
     assert overridden(ActivityLogItemStream, Stream) == {"_sync_records"}
     assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}

@@ -13,15 +13,15 @@ from typing import Any
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
-from tap_sequence.prefetch.cursor_guess import Hints
+from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import PATH
 from tap_sequence.sync.bookmark import Bookmark
-from tap_sequence.sync.incremental import Batch, LogSync
+from tap_sequence.sync.incremental import IncrementalReader, RecordPage
 from tap_sequence.sync.models import Page, PageRequest, SortOrder
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
-from tests.support.stepping import SteppedReadingAhead
+from tests.support.stepping import SteppedPrefetchPool
 
 LOGGER = logging.getLogger("tests.support.model")
 SECOND = 1_000_000
@@ -40,7 +40,7 @@ class ModelRun:
     states: list[dict[str, Any]] = field(default_factory=list)
     ids_at_state: list[int] = field(default_factory=list)
     requests: int = 0
-    hints: int = 0
+    guesses: int = 0
 
 
 def fetch_from(
@@ -84,7 +84,7 @@ def without_logs(fetch: Callable[[PageRequest], Page], number: int | None) -> Ca
     def answer(request: PageRequest) -> Page:
         page = fetch(request)
         is_empty = next(requests) == number and page.after is not None
-        return replace(page, logs=()) if is_empty else page
+        return replace(page, records=()) if is_empty else page
 
     return answer
 
@@ -127,18 +127,18 @@ def run(
         cursors.add(page.after)
         return page
 
-    rng, hints = random.Random(ahead), Hints()
+    rng, guesses = random.Random(ahead), CursorGuesses()
 
-    readings: list[SteppedReadingAhead] = []
+    readings: list[SteppedPrefetchPool] = []
 
-    def reading_ahead() -> SteppedReadingAhead:
-        reading = SteppedReadingAhead(
-            fetch, rng, page_size=page_size, max_in_flight_requests=rng.randint(2, 5), hints=hints
+    def reading_ahead() -> SteppedPrefetchPool:
+        reading = SteppedPrefetchPool(
+            fetch, rng, page_size=page_size, max_in_flight_requests=rng.randint(2, 5), guesses=guesses
         )
         readings.append(reading)
         return reading
 
-    sync = LogSync(
+    sync = IncrementalReader(
         fetch,
         bookmark,
         start_date=start_date,
@@ -152,8 +152,8 @@ def run(
     )
     before = len(api.requests)
 
-    def emit(batch: Batch) -> None:
-        for log in batch.logs:
+    def emit(batch: RecordPage) -> None:
+        for log in batch.records:
             if kill_after is not None and len(result.ids) == kill_after:
                 result.requests = len(api.requests) - before
                 raise KilledError(result)
@@ -167,7 +167,7 @@ def run(
         result.ids_at_state.append(len(result.ids))
 
     try:
-        for number, batch in enumerate(sync.batches(), start=1):
+        for number, batch in enumerate(sync.record_pages(), start=1):
             emit(batch)
             if number % state_every == 0:
                 write_state()
@@ -177,5 +177,5 @@ def run(
         raise
     write_state()
     result.requests = len(api.requests) - before
-    result.hints = sum(reading.hints_asked for reading in readings)
+    result.guesses = sum(reading.hints_asked for reading in readings)
     return result

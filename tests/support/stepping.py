@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tap_sequence.errors import TapSequenceError
-from tap_sequence.prefetch.cursor_guess import Hints
-from tap_sequence.prefetch.plan import Lengths, ReadAhead, Task
-from tap_sequence.prefetch.pool import ReadingAhead
+from tap_sequence.prefetch.cursor_guess import CursorGuesses
+from tap_sequence.prefetch.plan import Lengths, PrefetchPlan, Task
+from tap_sequence.prefetch.pool import PrefetchPool
 from tap_sequence.sync.models import Fetch, Page, PageRequest
 
 LOGGER = logging.getLogger("tests.support.stepping")
@@ -18,7 +18,7 @@ SHORT = Lengths(longest=6, first=2, shortest=1, before=1)
 """Hints after few pages, so that few logs are enough to see what becomes of them."""
 
 
-class SteppedReadingAhead(ReadingAhead):
+class SteppedPrefetchPool(PrefetchPool):
     """The read-ahead, with requests that are answered one at a time, in any order, and sooner or later.
 
     Args:
@@ -34,7 +34,7 @@ class SteppedReadingAhead(ReadingAhead):
         *,
         page_size: int,
         max_in_flight_requests: int,
-        hints: Hints | None = None,
+        guesses: CursorGuesses | None = None,
         max_held_bytes: int = 2**20,
         lengths: Lengths = SHORT,
     ) -> None:
@@ -43,13 +43,13 @@ class SteppedReadingAhead(ReadingAhead):
         self.hints_asked = 0
         self._rng = rng
         self._under_way: list[tuple[Task, Callable[[], Any]]] = []
-        hints = hints or Hints()
+        guesses = guesses or CursorGuesses()
 
-        def plan(page: Page, returned: int | None) -> ReadAhead:
-            return ReadAhead(
+        def plan(page: Page, returned: int | None) -> PrefetchPlan:
+            return PrefetchPlan(
                 page,
                 returned,
-                hints=hints,
+                guesses=guesses,
                 page_size=page_size,
                 max_in_flight_requests=max_in_flight_requests,
                 max_held_bytes=max_held_bytes,
@@ -65,7 +65,7 @@ class SteppedReadingAhead(ReadingAhead):
             logger=LOGGER,
         )
 
-    def _start_threads(self, plan: ReadAhead) -> None:
+    def _start_threads(self, plan: PrefetchPlan) -> None:
         """Start none."""
 
     def fetch(self, request: PageRequest) -> Page:
@@ -82,7 +82,7 @@ class SteppedReadingAhead(ReadingAhead):
             task = plan.next_task(self._number)
             if task is None:
                 break
-            self.hints_asked += task.is_hint
+            self.hints_asked += task.is_guess
             self._under_way.append((task, self._asked(task)))
         self.most_in_flight = max(self.most_in_flight, len(self._under_way))
         if not self._under_way:

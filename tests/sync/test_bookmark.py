@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tap_sequence.errors import StateError
 from tap_sequence.sync import bookmark as bookmark_module
 from tap_sequence.sync.bookmark import DISORDER, Anchor, Bookmark, Start
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import format_timestamp
 
@@ -24,12 +24,12 @@ OTHER_STATE = {"query": {"host": "elsewhere", "api_version": "1"}, "cursor": "c"
 OTHER = Query("eu.sequencehq.com/api", "2024-07-30", activity_log_object_id="x")
 
 
-def log(number: int, age: int) -> Log:
+def log(number: int, age: int) -> Record:
     created_at = NOW - age * SECOND
-    return Log(f"log-{number}", created_at, format_timestamp(created_at), None)
+    return Record(f"log-{number}", created_at, format_timestamp(created_at), None)
 
 
-def read(bookmark: Bookmark, cursor: str | None, *logs: Log) -> None:
+def read(bookmark: Bookmark, cursor: str | None, *logs: Record) -> None:
     for each in logs:
         bookmark.emitted(each)
     bookmark.page_done(cursor, logs, NOW)
@@ -100,19 +100,19 @@ def test_streams_that_the_runs_before_did_not_feed_are_known_as_newcomers() -> N
     first = begin()
     read(first, None, log(1, 6000))
     state = first.to_state()
-    assert Bookmark.load(state, first.query, 300, both).newcomers == ("activity_log_items",)
+    assert Bookmark.load(state, first.query, 300, both).new_streams == ("activity_log_items",)
     # A state from before there was a second stream speaks for the first alone.
     del state["streams"]
-    assert Bookmark.load(state, first.query, 300, both).newcomers == ("activity_log_items",)
-    assert Bookmark.load(state, first.query, 300, both[:1]).newcomers == ()
+    assert Bookmark.load(state, first.query, 300, both).new_streams == ("activity_log_items",)
+    assert Bookmark.load(state, first.query, 300, both[:1]).new_streams == ()
 
     second = Bookmark.load(state, first.query, 300, both)
     second.forward_done()
     assert second.to_state()["streams"] == list(both)
-    assert Bookmark.load(second.to_state(), first.query, 300, both).newcomers == ()
+    assert Bookmark.load(second.to_state(), first.query, 300, both).new_streams == ()
     # Who starts at the beginning, or from a time that somebody wrote down, misses nothing that it was promised.
     for other in ({}, OTHER_STATE, {"replication_key_value": log(1, 9).created_at_text}):
-        assert Bookmark.load(other, first.query, 300, both).newcomers == ()
+        assert Bookmark.load(other, first.query, 300, both).new_streams == ()
 
 
 def test_a_run_that_got_nowhere_leaves_the_state_as_it_was() -> None:
@@ -151,7 +151,7 @@ def test_without_lookback_the_cursor_is_that_of_the_last_page() -> None:
 def test_the_greatest_created_at_is_kept_as_a_time_not_as_text() -> None:
     bookmark = begin()
     earlier, later = "2024-05-02T14:26:48.63793Z", "2024-05-02T14:26:48.637932Z"
-    read(bookmark, None, Log("a", 2, later, None), Log("b", 1, earlier, None))
+    read(bookmark, None, Record("a", 2, later, None), Record("b", 1, earlier, None))
     assert bookmark.replication_key_value == later
 
 
@@ -257,7 +257,7 @@ def test_past_the_cap_logs_may_be_repeated_by_the_next_run_but_not_by_this_one(
     state = bookmark.to_state()
     assert state["recent_ids"] == [f"log-{number}" for number in range(3, 8)]
     assert load(state).is_continued_by("log-0")
-    assert bookmark.forgotten == 3
+    assert bookmark.evicted == 3
     assert bookmark.knows("log-1")
 
 
@@ -268,7 +268,7 @@ def test_past_the_cap_logs_may_be_repeated_by_the_next_run_but_not_by_this_one(
 def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], lookback: int) -> None:
     """Whatever stands from the anchor on, or is within the lookback before the greatest `createdAt`, is remembered."""
     bookmark = begin(lookback)
-    pages: list[list[Log]] = []
+    pages: list[list[Record]] = []
     number = 0
     for page in ages:
         pages.append([log(number + offset, age) for offset, age in enumerate(page)])

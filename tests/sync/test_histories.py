@@ -280,8 +280,8 @@ class Histories(RuleBasedStateMachine):
             pages = math.ceil(len(result.ids) / self.page_size)
             overlap = math.ceil(len(before["recent_ids"]) / self.page_size)
             # Hints start after a page in this model, and after ten in real runs.
-            assert result.requests <= pages + overlap + 4 + 2 * result.hints
-        count("hints", result.hints)
+            assert result.requests <= pages + overlap + 4 + 2 * result.guesses
+        count("hints", result.guesses)
         count("finished runs")
 
     @rule(

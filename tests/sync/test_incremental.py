@@ -12,8 +12,8 @@ import pytest
 from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
 from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
 from tap_sequence.sync.bookmark import Bookmark
-from tap_sequence.sync.incremental import LogSync
-from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.incremental import IncrementalReader
+from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import format_timestamp, parse_timestamp
 from tests.support.model import LOGGER, SECOND, KilledError, fetch_from, run
@@ -430,22 +430,24 @@ def test_a_cursor_that_brings_its_own_log_again_repeats_nothing(page_size: int) 
         if request.cursor is None:
             return page
         repeated = last_logs[request.cursor]
-        return dataclasses.replace(page, logs=(repeated, *page.logs))
+        return dataclasses.replace(page, records=(repeated, *page.records))
 
-    last_logs: dict[str, Log] = {}
+    last_logs: dict[str, Record] = {}
 
     def remember(request: PageRequest) -> Page:
         page = fetch(request)
         if page.after is not None:
-            last_logs[page.after] = page.logs[-1]
+            last_logs[page.after] = page.records[-1]
         return page
 
     for start_date in (None, parse_timestamp(created(api, 150))):
         bookmark = Bookmark.load({}, query, 300)
-        sync = LogSync(remember, bookmark, start_date=start_date, logger=LOGGER, pause=lambda _: None)
+        sync = IncrementalReader(
+            remember, bookmark, start_date=start_date, logger=LOGGER, pause=lambda _: None
+        )
         ids = []
-        for batch in sync.batches():
-            for log in batch.logs:
+        for batch in sync.record_pages():
+            for log in batch.records:
                 ids.append(log.id)
                 batch.emitted(log)
             batch.done()
@@ -496,7 +498,9 @@ def test_a_cursor_to_go_forward_again_is_asked_for_once() -> None:
         return fetch(request)
 
     bookmark = Bookmark.load({**first.states[-1], "cursor": "Zm9yZ290dGVu"}, Query("model", "v"), 300)
-    for batch in LogSync(remember, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None).batches():
+    for batch in IncrementalReader(
+        remember, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None
+    ).record_pages():
         batch.done()
     assert [request.is_optional for request in asked] == [False] * (len(asked) - 1) + [True]
 

@@ -10,7 +10,7 @@ from tap_sequence.sync.pagination import CursorPaginator
 
 
 def page(after: str | None) -> Page:
-    return Page(logs=(), after=after, total=None, asked_at=0)
+    return Page(records=(), after=after, total=None, asked_at=0)
 
 
 def test_it_starts_at_the_start_of_the_list_or_at_a_cursor() -> None:

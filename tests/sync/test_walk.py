@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tap_sequence.errors import PaginationLoopError
-from tap_sequence.sync.models import Log, Page, PageRequest, SortOrder
+from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.walk import walk
 
 
@@ -33,7 +33,7 @@ def test_it_starts_at_a_cursor_and_keeps_its_direction() -> None:
 def test_the_page_before_a_loop_is_still_yielded() -> None:
     def fetch(request: PageRequest) -> Page:
         number = request.number or 0
-        return Page((Log(str(number), number, "", None),), "a", None, number)
+        return Page((Record(str(number), number, "", None),), "a", None, number)
 
     pages = walk(fetch, SortOrder.ASCENDING)
     assert next(pages)[1].asked_at == 1

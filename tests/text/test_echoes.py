@@ -21,7 +21,7 @@ from singer_sdk.logging import ConsoleFormatter, StructuredFormatter
 from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.api.transport import Answer
+from tap_sequence.api.transport import Response
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
@@ -123,7 +123,7 @@ def client_for(logger: logging.Logger, reply: Reply) -> SequenceClient:
             + b"\r\n"
         )
     )
-    answer = Answer(reply.status, dict(headers.items()), reply.body, is_too_large=False, asked_at=0)
+    answer = Response(reply.status, dict(headers.items()), reply.body, is_too_large=False, asked_at=0)
     setattr(client._transport, "get", lambda *_: answer)  # noqa: B010
     return client
 

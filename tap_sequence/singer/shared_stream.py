@@ -17,12 +17,12 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sequence.singer.output import LineWriter
-from tap_sequence.sync.models import Log
+from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.trimming import missing_fields, trim
 
 if TYPE_CHECKING:
-    from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.helpers.types import Context
 
     from tap_sequence.source import Source
 
@@ -32,7 +32,7 @@ else:
     from typing_extensions import override
 
 
-class LogFedStream(Stream):
+class SharedPageStream(Stream):
     """A stream whose records are made of logs. One of them reads the logs for all (`tap_sequence.singer.streams`)."""
 
     primary_keys = ("id",)
@@ -54,10 +54,10 @@ class LogFedStream(Stream):
         """Return the records, as structs, that decoded logs give."""
 
     @abstractmethod
-    def size(self, logs: Sequence[Log]) -> int:
+    def size(self, logs: Sequence[Record]) -> int:
         """Return how many records logs give."""
 
-    def lines(self, logs: Sequence[Log]) -> int:
+    def lines(self, logs: Sequence[Record]) -> int:
         """Return how many RECORD lines logs give at most: stream maps may copy records, or leave some out."""
         return self.size(logs) * len(self.stream_maps)
 
@@ -103,10 +103,10 @@ class LogFedStream(Stream):
         """Return nothing: the bookmark holds what was emitted, not a limit to it."""
 
     @override
-    def get_records(self, context: Context | None) -> Iterable[Record]:
+    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Return what a run without state would emit, for callers that want no messages."""
         for log in self._source.logs():
-            yield from map(_to_plain, self.rows([self._source.actor_email.apply(log.record)]))
+            yield from map(_to_plain, self.rows([self._source.actor_email.apply(log.data)]))
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
