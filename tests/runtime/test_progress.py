@@ -62,7 +62,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("tally", "text"),
+    ("stats", "text"),
     [
         (RunStats(read=250_000, total=1_000_000, seconds=100.0), "250,000 of 1,000,000 logs (25.0 %), 2,500 logs/s, 5 min 0 s left"),
         (RunStats(read=1000, total=1000, seconds=10.0), "1,000 of 1,000 logs (100.0 %), 100 logs/s, 0 s left"),
