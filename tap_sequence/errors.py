@@ -8,6 +8,7 @@ docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.p
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
@@ -15,6 +16,12 @@ if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
+
+
+_NOTHING_EMITTED = (
+    "Nothing was emitted. Fix the state, or run once without it to read the whole activity log again."
+)
+_RESUMES = "No log is lost: the next run resumes from the last STATE. If it happens again, report it to Sequence's support."
 
 
 class FailureKind(StrEnum):
@@ -59,7 +66,29 @@ class CatalogError(TapSequenceError):
 
 
 class StateError(TapSequenceError):
-    """The state cannot be understood, so nothing may be emitted from it."""
+    """The state cannot be used, so nothing may be emitted from it."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class UnreadableStateError(StateError):
+    """A stream's part of the state is not what any version of the tap writes."""
+
+    stream: str
+    problem: str
+    template = f"The state of stream {{stream}} cannot be read: {{problem}}. {_NOTHING_EMITTED}"
+
+
+@dataclass(eq=False)
+class FutureStateError(StateError):
+    """The state is a time alone, and that time is still to come."""
+
+    replication_key_value: str
+    template = (
+        "The state cannot be used: its replication_key_value ({replication_key_value}) is in the future, so that every log "
+        f"would be skipped. {_NOTHING_EMITTED}"
+    )
 
 
 class RequestError(TapSequenceError):
@@ -105,8 +134,73 @@ class RecordError(TapSequenceError):
 
 
 class PaginationLoopError(TapSequenceError):
-    """The API handed out a cursor that was followed before in the same walk."""
+    """The API returned pages again that the same walk had already read."""
 
 
-class IncompleteLogError(TapSequenceError):
-    """The API ended the list before as many logs were read as it says there are."""
+@dataclass(eq=False)
+class CursorRepeatedError(PaginationLoopError):
+    """A page leads to a cursor that this walk has already followed."""
+
+    page: int
+    cursor: str
+    template = (
+        f"Pagination loop: page {{page}} leads to cursor {{cursor}}, which was already followed. {_RESUMES}"
+    )
+
+
+@dataclass(eq=False)
+class FirstPageRepeatedError(PaginationLoopError):
+    """The response to a cursor is the first page of the walk."""
+
+    request: object
+    template = (
+        f"Pagination loop: the response to {{request}} is the first page of this walk again. {_RESUMES}"
+    )
+
+
+@dataclass(eq=False)
+class RecordRepeatedError(PaginationLoopError):
+    """The response to a cursor ends with a record that this walk has already read."""
+
+    request: object
+    template = (
+        f"Pagination loop: the response to {{request}} ends with a log that was already read. {_RESUMES}"
+    )
+
+
+class IncompleteListError(TapSequenceError):
+    """The API ended the list too early."""
+
+
+@dataclass(eq=False)
+class OldestMissingError(IncompleteListError):
+    """A walk from the newest record ended before the oldest one."""
+
+    request: object
+    read: int
+    oldest_id: str
+    template = (
+        "The API ended the list at {request} after {read} logs, before its oldest log {oldest_id}. No log is lost: run again "
+        "with the last STATE. If it happens again, run once without a state and without start_date, which reads the list "
+        "from its oldest log, and report it to Sequence's support."
+    )
+
+
+@dataclass(eq=False)
+class NewestMissingError(IncompleteListError):
+    """A walk from the oldest record ended before the newest one.
+
+    Attributes:
+        listed: How many logs were listed, as text.
+        total: `totalResultSize`, as text.
+    """
+
+    request: object
+    newest_id: str
+    listed: str
+    total: str
+    template = (
+        "The API ended the list at {request}, before its newest log {newest_id} (logs listed: {listed}, totalResultSize: "
+        "{total}). All logs before it are emitted: run again to resume there. If it happens again, run once with another "
+        "page_size, and ask Sequence's support why the list ends there."
+    )

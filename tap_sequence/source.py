@@ -24,8 +24,8 @@ from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
-from tap_sequence.sync.incremental import IncrementalReader, RecordPage
-from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
+from tap_sequence.sync.incremental import IncrementalReader
+from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage, SortOrder
 from tap_sequence.sync.run import Checkpoints, Sink, run
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
@@ -258,7 +258,7 @@ class Source:
             start_date=self.settings.start_date_microseconds,
             logger=logger,
             pause=waiting.pause,
-            reading_ahead=reading_ahead if most > 1 else None,
+            prefetching=reading_ahead if most > 1 else None,
         )
 
     def _waiting(self, checkpoints: Checkpoints, progress: Progress) -> InterruptibleWait:

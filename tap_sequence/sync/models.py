@@ -1,8 +1,8 @@
-"""The shapes that travel between the client, the walk and the stream. Plain data."""
+"""The shapes that travel from the client through the walk to the sink."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -31,9 +31,9 @@ class PageRequest:
     Attributes:
         order: Direction of the walk.
         cursor: The `after` to send; None for the first page.
-        number: Which page of its walk this is, from 1; for messages. None where that is not known yet.
-        is_optional: Whether the run can do without the answer, so that one try is enough: a fault that another try
-            might mend is a RequestError at once.
+        number: The page's number in its walk, from 1; for messages. None if it is not known yet.
+        is_optional: Whether the run can do without the response, so that one attempt is enough: a fault that another
+            attempt might fix is a RequestError at once.
     """
 
     order: SortOrder
@@ -48,13 +48,13 @@ class PageRequest:
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One activity log.
+    """One entry of the list, such as an activity log.
 
     Attributes:
-        id: The log's id.
+        id: Its id.
         created_at: `createdAt` in microseconds since 1970, UTC.
         created_at_text: `createdAt` as the API wrote it.
-        data: The log as decoded; opaque to walk and bookmark.
+        data: The decoded entry; opaque to walk and bookmark.
         differences: How it differs from the documentation (`tap_sequence.api.conform`).
     """
 
@@ -72,12 +72,12 @@ class Page:
     Attributes:
         records: The records, in the order of the walk.
         after: The cursor of the next page, or None at the end of the list.
-        total: `totalResultSize`, where the API gave it.
-        asked_at: A time no later than that at which the request was sent, in microseconds since 1970: all that was
-            visible then is on the page. By the earlier of both clocks, this machine's and the API's (`Date`): one that is
+        total: `totalResultSize`, if the API gave it.
+        asked_at: A time no later than that at which the request was sent, in microseconds since 1970: everything that was
+            visible then is on the page. It is the earlier of two clocks, this machine's and the API's (`Date`): one that is
             ahead would shorten the lookback.
         size: Bytes of the body that it came in.
-        has_pagination: Whether the API said if there is a next page. Where it did not, `after` is None.
+        has_pagination: Whether the API said if there is a next page. If it did not, `after` is None.
     """
 
     records: tuple[Record, ...]
@@ -88,9 +88,33 @@ class Page:
     has_pagination: bool = True
 
     def ids(self) -> Iterator[str]:
-        """Return the logs' ids, in order."""
+        """Return the records' ids, in order."""
         return (record.id for record in self.records)
 
 
 Fetch: TypeAlias = Callable[[PageRequest], Page]
-"""Gets one page, or raises a RequestError; BadRequestError where the API refused the request as it stands."""
+"""Gets one page, or raises a RequestError; BadRequestError if the API refused the request as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """The records of one page that are to be emitted, in order.
+
+    Call `emitted` right after each of them is written, and `done` after the last: the bookmark then describes exactly what
+    was written. A backward walk moves the bookmark only when it is complete, so both do nothing there.
+
+    Attributes:
+        records: What to emit.
+        read: How many records the page has.
+        seen: How many of those were emitted before.
+        total: `totalResultSize`; None if the API does not give it, or if this walk reads only a part of the list.
+        emitted: To be called with each record.
+        done: To be called when all are emitted.
+    """
+
+    records: Sequence[Record]
+    read: int
+    seen: int
+    total: int | None = None
+    emitted: Callable[[Record], None] = lambda _: None
+    done: Callable[[], None] = lambda: None

@@ -6,7 +6,7 @@ own base class would end at an empty page and see only two equal cursors in a ro
 
 from __future__ import annotations
 
-from tap_sequence.errors import PaginationLoopError
+from tap_sequence.errors import CursorRepeatedError
 from tap_sequence.sync.models import Page
 from tap_sequence.text.redaction import excerpt
 
@@ -45,18 +45,13 @@ class CursorPaginator:
         """Move on to the page after `page`.
 
         Raises:
-            PaginationLoopError: `page` leads to a cursor that was followed before in this walk.
+            CursorRepeatedError: `page` leads to a cursor that was followed before in this walk.
         """
         self._count += 1
         if page.after is None:
             self._finished = True
             return
         if hash(page.after) in self._followed:
-            msg = (
-                f"The API goes round in circles: page {self._count} leads to cursor {excerpt(page.after)}, which was already "
-                "followed in this walk. Nothing is lost: the next run starts from the last STATE. If it happens "
-                "again, report it to Sequence's support."
-            )
-            raise PaginationLoopError(msg)
+            raise CursorRepeatedError(self._count, excerpt(page.after))
         self._followed.add(hash(page.after))
         self._current = page.after

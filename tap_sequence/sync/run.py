@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from tap_sequence.sync.incremental import RecordPage
-from tap_sequence.sync.models import Record
+from tap_sequence.sync.models import Record, RecordPage
 
 CHECKPOINT_EVERY_RECORDS = 1000
 CHECKPOINT_EVERY_SECONDS = 30.0

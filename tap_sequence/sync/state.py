@@ -1,16 +1,24 @@
-"""The state of the stream, as it stands in a file: its keys, their shapes, and what was done to it by hand."""
+"""The stream's state as a file holds it: its keys, what each must be, and how a hand has edited it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Annotated, Any
 
-from tap_sequence.errors import StateError
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from tap_sequence.errors import UnreadableStateError
 from tap_sequence.sync.timestamps import parse_timestamp
+from tap_sequence.text.redaction import excerpt
 
 REPLICATION_KEY = "createdAt"
+
+FIRST_STREAMS = ("activity_logs",)
+"""The streams that a state is for if it names none: there was no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,7 @@ class Query:
 
     Attributes:
         host: Host, port and base path of the API; no scheme, no credentials.
-        api_version: The `Sequence-Version` asked for.
+        api_version: The `Sequence-Version` requested.
         activity_log_object_id: Filter, or None.
         activity_log_object_entity_id: Filter, or None.
     """
@@ -39,110 +47,118 @@ class Query:
 
 
 class Edit(Enum):
-    """What was done to `replication_key_value` since it was saved."""
+    """How `replication_key_value` differs from the one that was saved."""
 
     NONE = auto()
     SET_BACK = auto()
-    """It was set back: everything since then is to be read again."""
+    """It is earlier: everything since then is read again."""
     SET_FORWARD = auto()
-    """It was set forward or removed: the position decides what is new, so that nothing is passed over."""
+    """It is later or missing: the saved position decides what is new, so that no log is skipped."""
 
 
-def edit_of(state: Mapping[str, Any]) -> Edit:
-    """Return whether `replication_key_value` differs from the one that was saved with the position beside it."""
-    if state.get("query") is None:
-        return Edit.NONE
-    value, saved = state.get("replication_key_value"), state.get("saved_replication_key_value")
-    if value == saved:
-        return Edit.NONE
-    if saved is None:
-        # An earlier version's state: the greatest `createdAt` emitted is no less than the anchor's.
-        saved = state.get("anchor_created_at")
-        is_back = value and saved and parse_timestamp(value) < parse_timestamp(saved)
-        return Edit.SET_BACK if is_back else Edit.NONE
-    is_back = value is not None and parse_timestamp(value) < parse_timestamp(saved)
-    return Edit.SET_BACK if is_back else Edit.SET_FORWARD
+class SavedState(msgspec.Struct):
+    """The keys that the bookmark reads, as docs/state.md describes them. Others are ignored.
+
+    Null and absent are the same, except where UNSET is the default.
+    """
+
+    query: dict[str, str | None] | None = None
+    replication_key: str | None = None
+    replication_key_value: str | UnsetType | None = UNSET
+    saved_replication_key_value: str | None = None
+    start_date: str | UnsetType | None = UNSET
+    cursor: str | UnsetType | None = UNSET
+    anchor_id: str | None = None
+    anchor_created_at: str | None = None
+    before_anchor: list[str] | None = None
+    logs_before_anchor: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
+    recent_ids: list[str] | None = None
+    streams: list[str] | None = None
+    partitions: Any = None
+
+    def __post_init__(self) -> None:
+        if self.replication_key not in {None, REPLICATION_KEY}:
+            msg = f"replication_key must be {REPLICATION_KEY}"
+            raise ValueError(msg)
+        if self.partitions:
+            msg = "partitions must be empty: this stream has none"
+            raise ValueError(msg)
+        for key in (
+            "replication_key_value",
+            "saved_replication_key_value",
+            "start_date",
+            "anchor_created_at",
+        ):
+            value = getattr(self, key)
+            if value is not None and value is not UNSET:
+                try:
+                    parse_timestamp(value)
+                except (ValueError, OverflowError):
+                    msg = f"{key} must be an ISO 8601 time"
+                    raise ValueError(msg) from None
+
+    @property
+    def has_records(self) -> bool:
+        """Whether it names any record that was read."""
+        return bool(self.recent_ids) or (self.anchor_id is not None and self.anchor_created_at is not None)
+
+    @property
+    def is_nothing_emitted(self) -> bool:
+        """Whether a run of the same query wrote it without having emitted anything."""
+        return self.query is not None and self.replication_key_value is None
+
+    @property
+    def edit(self) -> Edit:
+        """How `replication_key_value` was edited."""
+        if self.query is None:
+            return Edit.NONE
+        value, saved = self.replication_key_value or None, self.saved_replication_key_value
+        if value == saved:
+            return Edit.NONE
+        if saved is None:
+            # An earlier version's state: the greatest `createdAt` emitted is no less than the anchor's.
+            saved = self.anchor_created_at
+            is_back = value and saved and parse_timestamp(value) < parse_timestamp(saved)
+            return Edit.SET_BACK if is_back else Edit.NONE
+        is_back = value is not None and parse_timestamp(value) < parse_timestamp(saved)
+        return Edit.SET_BACK if is_back else Edit.SET_FORWARD
+
+
+_PLACES = {"query", "cursor", "replication_key_value"}
+"""Without any of these, a state does not say where to resume."""
+
+_SDK_KEYS = {"progress_markers", "replication_key", "replication_key_signpost", "starting_replication_value"}
+"""Keys that other taps on the SDK write as well; after a run that emitted nothing, these alone."""
+
+
+def read_state(state: Mapping[str, Any]) -> SavedState:
+    """Check the stream's state and return its keys.
+
+    Raises:
+        UnreadableStateError: A key is not what it must be, or the state does not say where to resume.
+    """
+    if not (state.keys() & _PLACES) and state.keys() - _SDK_KEYS:
+        problem = (
+            f"it has none of the keys {', '.join(sorted(_PLACES))}, only {excerpt(', '.join(sorted(state)))}"
+        )
+        raise UnreadableStateError(FIRST_STREAMS[0], problem)
+    try:
+        saved = msgspec.convert(dict(state), SavedState)
+    except msgspec.ValidationError as error:
+        raise UnreadableStateError(FIRST_STREAMS[0], _problem(str(error))) from None
+    if saved.query is None and saved.cursor and not saved.replication_key_value:
+        raise UnreadableStateError(
+            FIRST_STREAMS[0], "cursor is unusable without the query that it belongs to"
+        )
+    return saved
+
+
+def _problem(text: str) -> str:
+    """Return msgspec's message, "Expected `str`, got `int` - at `$.cursor`", beginning with the key."""
+    what, _, path = text.partition(" - at ")
+    key = re.sub(r"^`\$\.?|`$", "", path)
+    return excerpt(f"{key}: {what[:1].lower()}{what[1:]}" if key else what)
 
 
 def _without_nulls(values: Mapping[str, str | None]) -> dict[str, str]:
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_time(value: Any) -> bool:
-    try:
-        parse_timestamp(value)
-    except (ValueError, AttributeError, TypeError, OverflowError):
-        return False
-    return True
-
-
-_SHAPES: Sequence[tuple[str, Callable[[Any], bool], str]] = (
-    ("partitions", lambda value: not value, "empty"),
-    ("replication_key", lambda value: value is None or value == REPLICATION_KEY, repr(REPLICATION_KEY)),
-    ("replication_key_value", lambda value: value is None or _is_time(value), "a time"),
-    ("saved_replication_key_value", lambda value: value is None or _is_time(value), "a time or null"),
-    ("start_date", lambda value: value is None or _is_time(value), "a time or null"),
-    ("cursor", lambda value: value is None or _is_text(value), "text or null"),
-    ("anchor_id", lambda value: value is None or _is_text(value), "text or null"),
-    ("anchor_created_at", lambda value: value is None or _is_time(value), "a time or null"),
-    (
-        "query",
-        lambda value: (
-            value is None
-            or (isinstance(value, dict) and all(text is None or _is_text(text) for text in value.values()))
-        ),
-        "an object of texts",
-    ),
-    ("recent_ids", lambda value: value is None or _is_texts(value), "a list of texts"),
-    ("streams", lambda value: value is None or _is_texts(value), "a list of texts"),
-    ("before_anchor", lambda value: value is None or _is_texts(value), "a list of texts"),
-    (
-        "logs_before_anchor",
-        lambda value: value is None or (type(value) is int and value >= 0),
-        "a count or null",
-    ),
-)
-"""What each key of the state has to be, where it is there."""
-
-
-_KEYS = {"replication_key_value", "cursor", "query"}
-"""Without any of these, a state says nothing of where to go on."""
-
-
-_SDK_KEYS = {"progress_markers", "replication_key", "replication_key_signpost", "starting_replication_value"}
-"""What other taps on the SDK leave beside them; after a run that got nowhere, these alone."""
-
-
-def check_shape(state: Mapping[str, Any]) -> None:
-    """Check that the keys of a stream's state are of the shapes that they have to be.
-
-    Raises:
-        StateError: One is not, or the state says nothing of where to go on.
-    """
-    problem = next(
-        (f"{key} is not {wanted}" for key, fits, wanted in _SHAPES if key in state and not fits(state[key])),
-        None,
-    )
-    if problem is None and not (state.keys() & _KEYS) and state.keys() - _SDK_KEYS:
-        problem = f"it has none of the keys {', '.join(sorted(_KEYS))}, only {', '.join(sorted(state))}"
-    if (
-        problem is None
-        and state.get("query") is None
-        and state.get("cursor")
-        and not state.get("replication_key_value")
-    ):
-        problem = "cursor is of no use without the query that it belongs to"
-    if problem is not None:
-        msg = (
-            f"The state of stream activity_logs cannot be understood: {problem}. Nothing was emitted. Mend the state, "
-            "or start without it to read the whole log again."
-        )
-        raise StateError(msg)

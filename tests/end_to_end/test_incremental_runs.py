@@ -152,7 +152,7 @@ def test_a_saved_cursor_that_is_refused_with_any_status_is_read_past_backward(
     simulator.api.options = dataclasses.replace(simulator.api.options, faults=[Fault.parse(f"1={status}")])
     second = run_process(tmp_path, config_for(simulator), state=first.state)
     assert (second.status, sorted(second.ids)) == (0, sorted(new))
-    assert "can no longer be used" in second.warnings[0]
+    assert "was rejected" in second.warnings[0]
     assert run_process(tmp_path, config_for(simulator), state=second.state).ids == []
 
 

@@ -14,14 +14,7 @@ FEWEST_WORDS = 3
 
 NO_MESSAGES = (
     # Nouns that a message is completed with.
-    *(
-        "text or null",
-        "a time or null",
-        "a count or null",
-        "an object of texts",
-        "a list of texts",
-        "a list of objects",
-    ),
+    *("a list of objects",),
     *("a whole number", "a text that is not empty", "a JSON object", "the value from your Sequence API"),
     *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
     *(
@@ -42,6 +35,7 @@ NO_MESSAGES = (
         "Check the user and password",
     ),
     " Did you mean …?",
+    *("No log is lost: the next run", "Nothing was emitted. Fix the state"),
     # Why no cursors are guessed, in a line at level info.
     *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
     "requests for them fail",
@@ -87,7 +81,10 @@ def texts(path: Path) -> Iterator[str]:
             text = re.sub(r"%\.?\d*[sdf]|\{\w+\}", PLACEHOLDER, node.value)
         elif isinstance(node, ast.JoinedStr):
             text = "".join(
-                str(part.value) if isinstance(part, ast.Constant) else PLACEHOLDER for part in node.values
+                re.sub(r"\{\w+\}", PLACEHOLDER, str(part.value))
+                if isinstance(part, ast.Constant)
+                else PLACEHOLDER
+                for part in node.values
             )
         if len(re.findall(r"[^\W\d_]\S*", text)) >= FEWEST_WORDS:
             yield text

@@ -17,8 +17,8 @@ from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import PATH
 from tap_sequence.sync.bookmark import Bookmark
-from tap_sequence.sync.incremental import IncrementalReader, RecordPage
-from tap_sequence.sync.models import Page, PageRequest, SortOrder
+from tap_sequence.sync.incremental import IncrementalReader
+from tap_sequence.sync.models import Page, PageRequest, RecordPage, SortOrder
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
 from tests.support.stepping import SteppedPrefetchPool
@@ -144,7 +144,7 @@ def run(
         start_date=start_date,
         logger=LOGGER,
         pause=lambda _: None,
-        reading_ahead=None if ahead is None else reading_ahead,
+        prefetching=None if ahead is None else reading_ahead,
     )
     result = ModelRun(
         ids=[] if emitted is None else emitted,
@@ -162,7 +162,7 @@ def run(
         batch.done()
 
     def write_state() -> None:
-        assert bookmark.cursor in cursors, "a cursor that the API did not return"
+        assert bookmark.position.cursor in cursors, "a cursor that the API did not return"
         result.states.append(bookmark.to_state())
         result.ids_at_state.append(len(result.ids))
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from tap_sequence.errors import StateError
 from tap_sequence.sync import bookmark as bookmark_module
-from tap_sequence.sync.bookmark import DISORDER, Anchor, Bookmark, Start
+from tap_sequence.sync import seen as seen_module
+from tap_sequence.sync.bookmark import DISORDER, Bookmark
 from tap_sequence.sync.models import Record
+from tap_sequence.sync.position import Anchor, Start
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.timestamps import format_timestamp
 
@@ -57,7 +59,7 @@ def test_a_state_comes_back_as_it_was_written() -> None:
     again = load(bookmark.to_state())
     assert again.start is Start.CURSOR
     assert again.to_state() == bookmark.to_state()
-    assert again.cursor == "c1"
+    assert again.position.cursor == "c1"
     assert again.knows("log-3")
 
 
@@ -129,7 +131,7 @@ def test_the_cursor_stays_behind_what_is_younger_than_the_lookback() -> None:
     read(bookmark, "c1", log(3, 400), log(4, 299))
     read(bookmark, "c2", log(5, 200))
     read(bookmark, "c3", log(6, 100))
-    assert (bookmark.cursor, bookmark.anchor) == ("c1", Anchor.at(log(3, 400)))
+    assert (bookmark.position.cursor, bookmark.position.anchor) == ("c1", Anchor.at(log(3, 400)))
     assert [bookmark.knows(f"log-{number}") for number in range(1, 7)] == [
         False,
         False,
@@ -144,7 +146,7 @@ def test_without_lookback_the_cursor_is_that_of_the_last_page() -> None:
     bookmark = load({}, lookback=0)
     read(bookmark, "c1", log(1, 10))
     read(bookmark, "c2", log(2, 1))
-    assert bookmark.cursor == "c2"
+    assert bookmark.position.cursor == "c2"
     assert bookmark.to_state()["recent_ids"] == ["log-2"]
 
 
@@ -161,7 +163,7 @@ def test_a_walk_that_starts_again_still_knows_what_it_has_yet_to_pass() -> None:
     read(bookmark, "c1", log(3, 450))
     read(bookmark, "c2", log(4, 0))
     bookmark.forward_begins()
-    bookmark.page_done(bookmark.cursor, [log(1, 500), log(2, 100)], NOW)
+    bookmark.page_done(bookmark.position.cursor, [log(1, 500), log(2, 100)], NOW)
     assert bookmark.knows("log-3")
 
 
@@ -170,20 +172,20 @@ def test_the_log_behind_the_cursor_is_settled_too_so_that_nothing_comes_before_i
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, 4000))
     read(bookmark, "c2", log(3, 299), log(4, 1))
-    assert (bookmark.cursor, bookmark.anchor) == ("c1", Anchor.at(log(2, 4000)))
+    assert (bookmark.position.cursor, bookmark.position.anchor) == ("c1", Anchor.at(log(2, 4000)))
 
 
 def test_a_log_dated_in_the_future_neither_holds_the_cursor_nor_anchors_it() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000), log(2, -90_000))
     read(bookmark, "c1", log(3, -90_000), log(4, 4000))
-    assert bookmark.anchor is None
+    assert bookmark.position.anchor is None
     read(bookmark, "c2", log(5, 3000))
-    assert bookmark.anchor == Anchor.at(log(5, 3000))
+    assert bookmark.position.anchor == Anchor.at(log(5, 3000))
     bookmark = begin(lookback=0)
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, -90_000))
-    assert bookmark.anchor is None
+    assert bookmark.position.anchor is None
 
 
 def test_an_empty_page_moves_nothing() -> None:
@@ -191,13 +193,13 @@ def test_an_empty_page_moves_nothing() -> None:
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, 4000))
     read(bookmark, "c2")
-    assert bookmark.cursor == "c1"
+    assert bookmark.position.cursor == "c1"
 
 
 def test_a_bare_replication_key_value_allows_a_walk_back_to_it() -> None:
     bookmark = load({"replication_key": "createdAt", "replication_key_value": log(1, 100).created_at_text})
     assert bookmark.start is Start.BACKWARD
-    assert (bookmark.latest, bookmark.anchor) == (log(1, 100).created_at, None)
+    assert (bookmark.latest, bookmark.position.anchor) == (log(1, 100).created_at, None)
 
 
 def test_a_cursor_is_honoured_if_it_leads_to_the_anchor_and_to_nothing_else() -> None:
@@ -276,9 +278,9 @@ def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], l
         read(bookmark, f"c{len(pages) - 1}" if pages[1:] else None, *pages[-1])
     again = load(bookmark.to_state(), lookback=lookback)
     assert again.start is Start.CURSOR
-    first_behind = int(again.cursor[1:]) if again.cursor else 0
-    if again.cursor:
-        assert again.anchor == Anchor.at(pages[first_behind][0])
+    first_behind = int(again.position.cursor[1:]) if again.position.cursor else 0
+    if again.position.cursor:
+        assert again.position.anchor == Anchor.at(pages[first_behind][0])
     assert all(again.knows(each.id) for page in pages[first_behind:] for each in page)
     assert again.latest is not None
     assert all(
@@ -287,7 +289,7 @@ def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], l
         for each in page
         if each.created_at >= again.latest - again.lookback
     )
-    if lookback and again.cursor:
+    if lookback and again.position.cursor:
         settled = NOW - lookback * SECOND
         before = [each for page in pages[:first_behind] for each in page if each.created_at <= NOW + DISORDER]
         assert all(each.created_at <= settled for each in [*before, pages[first_behind][0]])
@@ -302,8 +304,9 @@ def test_a_log_costs_the_same_however_many_lie_within_the_lookback() -> None:
         def trace(frame: FrameType, event: str, _argument: object) -> Any:
             nonlocal lines
             lines += event == "line"
-            return trace if frame.f_code.co_filename == bookmark_module.__file__ else None
+            return trace if frame.f_code.co_filename in files else None
 
+        files = {bookmark_module.__file__, seen_module.__file__}
         bookmark = begin(lookback=86_400)
         # Under a debugger or a coverage tool it is theirs again afterwards.
         before = sys.gettrace()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tap_sequence.errors import IncompleteLogError, PaginationLoopError, StateError
+from tap_sequence.errors import IncompleteListError, PaginationLoopError, StateError
 from tap_sequence.simulator import CursorKind, EndOfList, Fault, LogIds, Options, SimulatedApi, UnknownCursor
 from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import IncrementalReader
@@ -121,7 +121,7 @@ def test_a_cursor_that_is_no_longer_honoured_costs_a_warning_and_loses_and_repea
         second = run(api, state, now=long_after)
     assert sorted(second.ids) == sorted(new)
     assert second.requests <= 7
-    assert "can no longer be used" in caplog.text
+    assert "was rejected" in caplog.text
     assert run(api, second.states[-1], now=long_after).ids == []
 
 
@@ -222,7 +222,7 @@ def test_an_after_that_is_missing_midway_is_not_believed_while_the_total_says_mo
 
 def test_logs_that_stay_away_end_the_run_with_both_numbers() -> None:
     api = account(1000, faults=[Fault.parse("4-=no-after")])
-    with pytest.raises(IncompleteLogError, match=r"400 .* 1000"):
+    with pytest.raises(IncompleteListError, match="logs listed: 400, totalResultSize: 1000"):
         run(api, now=long_after)
 
 
@@ -239,7 +239,7 @@ def test_a_list_that_ends_before_its_newest_log_fails_and_the_next_run_goes_on_f
     emitted: list[str] = []
     states: list[dict[str, Any]] = []
     newest = api.store.ids()[-1]
-    with pytest.raises(IncompleteLogError, match=rf"before its newest log {newest}"):
+    with pytest.raises(IncompleteListError, match=rf"before its newest log {newest}"):
         run(api, now=long_after, emitted=emitted, written=states)
     assert len(api.requests) < 30
     api.options = dataclasses.replace(api.options, faults=[])
@@ -256,7 +256,7 @@ def test_the_end_of_the_list_costs_a_request_only_where_the_total_does_not_confi
 
 def test_a_last_page_without_pagination_does_not_make_the_total_forgotten() -> None:
     api = account(1000, faults=[Fault.parse("3-=empty-pagination")])
-    with pytest.raises(IncompleteLogError, match=r"300 .* 1000"):
+    with pytest.raises(IncompleteListError, match="logs listed: 300, totalResultSize: 1000"):
         run(api, now=long_after)
 
 
@@ -461,7 +461,7 @@ def test_a_backward_walk_that_ends_too_early_is_not_believed() -> None:
     api.options = dataclasses.replace(api.options, faults=[Fault.parse("12-=no-after")])
     state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
     with pytest.raises(
-        IncompleteLogError, match=rf"after 100 logs, but its oldest log .*{api.store.ids()[0]}"
+        IncompleteListError, match=rf"after 100 logs, before its oldest log {api.store.ids()[0]}"
     ):
         run(api, state, now=long_after)
     api.options = dataclasses.replace(api.options, faults=[])
@@ -854,7 +854,7 @@ def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothi
     )
     after = run(api, result.states[-1], now=long_after, page_size=page_size, fixed_order=SortOrder.DESCENDING)
     assert sorted([*result.ids, *after.ids]) == sorted(new)
-    assert "not expected there" in caplog.text
+    assert "an unexpected log" in caplog.text
 
 
 def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_misses_no_new_log() -> None:

@@ -149,7 +149,7 @@ def try_echoes(number: int, seed: int) -> None:
                 logger.log(logging.ERROR, "Once more", exc_info=error)
             except (ValueError, TypeError) as error:
                 logger.log(logging.ERROR, "Unexpected", exc_info=error)
-            logger.warning("The saved cursor %s can no longer be used: %s", said[0], ValueError(said[1]))
+            logger.warning("Saved cursor %s was rejected (%s)", said[0], ValueError(said[1]))
             logger.debug("Anything: " + said[1])  # noqa: G003
             logger.info("With more", extra={"more": said[0], "much": {"a": [said[1]]}})
             output = sinks.take()
