@@ -236,7 +236,7 @@ class Source:
     ) -> IncrementalReader:
         """Return one run over the log, which goes on from the bookmark and moves it."""
         client, most = self.client, self.settings.max_in_flight_requests
-        plan = partial(
+        new_plan = partial(
             PrefetchPlan,
             guesses=CursorGuesses(),
             page_size=self.settings.page_size,
@@ -247,10 +247,8 @@ class Source:
         def fetch(request: PageRequest) -> Page:
             return waiting.call(partial(ask, request))
 
-        def reading_ahead() -> PrefetchPool:
-            return PrefetchPool(
-                fetch=ask, fetch_now=fetch, wait=waiting.get, plan=plan, threads=most, logger=logger
-            )
+        def prefetching() -> PrefetchPool:
+            return PrefetchPool(fetch=ask, wait=waiting.get, new_plan=new_plan, threads=most, logger=logger)
 
         return IncrementalReader(
             fetch,
@@ -258,7 +256,7 @@ class Source:
             start_date=self.settings.start_date_microseconds,
             logger=logger,
             pause=waiting.pause,
-            prefetching=reading_ahead if most > 1 else None,
+            prefetching=prefetching if most > 1 else None,
         )
 
     def _waiting(self, checkpoints: Checkpoints, progress: Progress) -> InterruptibleWait:

@@ -1,7 +1,7 @@
-"""Hints: cursors for later moments, guessed from what the API's own cursors are made of.
+"""Guessed cursors for later moments, made like the API's own cursors.
 
-Nobody promises that the API honours a guess, so nothing may depend on one: see tap_sequence/prefetch/plan.py, which makes
-sure of that. Here is only how a guess is written, and whether more of them are worth a request.
+Nothing promises that the API honours a guess, so nothing may depend on one: `tap_sequence.prefetch.plan` makes sure of that.
+Here is only how a guess is written, and whether more of them are worth their requests.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from uuid import UUID
 
 from tap_sequence.sync.models import Record
 
-_MILLISECOND = 1_000
+MILLISECOND = 1_000
+"""Microseconds in a millisecond: guesses made of ids are no finer."""
+
 _V4, _V7 = 4, 7
 _MOST_CREDIT = 4
-"""Hints in vain before there are no more of them, until pages read have earned another."""
+"""Wasted guesses before there are no more, until pages read have earned another."""
 
 _CREDIT_OF_PAGE = 1 / 50
 
 Position: TypeAlias = int
-"""Where a log stands, as the time that the list is ordered by: microseconds since 1970."""
+"""Where in the list a record is, as the time by which the list is ordered: microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class CursorForm:
     """What one kind of cursor is made of.
 
     Attributes:
-        position: Where a log stands, or None if nothing tells.
-        cursor_at: The cursor that a log at a position would have.
+        position: Returns where a record is, or None if that is not known.
+        cursor_at: Returns the cursor that a record at a position would have.
     """
 
     position: Callable[[Record], Position | None]
@@ -40,14 +42,14 @@ class CursorForm:
 
 
 def form_of(after: str, last: Record) -> CursorForm | None:
-    """Return what a cursor is made of, or None where it cannot be imitated.
+    """Return what a cursor is made of, or None if it cannot be imitated.
 
-    Two forms are known from the published OpenAPI: base64 of a log's id, a UUIDv7 (this endpoint's example), and base64
+    Two forms are known from the published OpenAPI: base64 of a record's id, a UUIDv7 (this endpoint's example), and base64
     of `uuid#microseconds#ORDER` (sister endpoints' examples).
 
     Args:
         after: A page's `after`.
-        last: The page's last log.
+        last: The page's last record.
     """
     try:
         text = base64.b64decode(after, validate=True).decode("ascii")
@@ -69,11 +71,11 @@ def form_of(after: str, last: Record) -> CursorForm | None:
 
 
 class CursorGuesses:
-    """The hints of a run: how to make one, and whether they have proved worth their requests.
+    """The guesses of a run: how to make one, and whether they have proved worth their requests.
 
     Attributes:
-        why_not: Why none is made any more; None as long as they are.
-        is_proved: Whether a walk has arrived at a page that a hint had brought.
+        why_not: Why none is made any more; None while they are.
+        is_proved: Whether a walk has arrived at a page that a guess had brought.
     """
 
     def __init__(self) -> None:
@@ -84,22 +86,22 @@ class CursorGuesses:
 
     @property
     def is_possible(self) -> bool:
-        """Whether a hint may be made now."""
+        """Whether a guess may be made now."""
         return self._form is not None and self.why_not is None and self._credit >= 1
 
     def learn(self, after: str | None, last: Record) -> None:
-        """See what the API's cursors are made of, from a page's `after` and its last log."""
+        """Learn what the API's cursors are made of, from a page's `after` and its last record."""
         if self._form is None and self.why_not is None and after is not None:
             self._form = form_of(after, last)
             if self._form is None:
-                self.stop("its cursors are of a kind that cannot be guessed")
+                self.stop("the form of the API's cursors is unknown")
 
     def position(self, record: Record) -> Position | None:
-        """Return where a log stands."""
+        """Return where a record is."""
         return None if self._form is None else self._form.position(record)
 
     def cursor_at(self, position: Position) -> str:
-        """Return a cursor for a position; only where hints are possible."""
+        """Return a cursor for a position; only if guesses are possible."""
         assert self._form is not None  # noqa: S101  # the caller asked
         return self._form.cursor_at(position)
 
@@ -108,7 +110,7 @@ class CursorGuesses:
         self.why_not = self.why_not or why
 
     def proved(self) -> None:
-        """A walk arrived at what a hint had brought."""
+        """A walk arrived at what a guess had brought."""
         self.is_proved = True
         self._credit = min(_MOST_CREDIT, self._credit + 1)
 
@@ -117,7 +119,7 @@ class CursorGuesses:
         self._credit = min(_MOST_CREDIT, self._credit + _CREDIT_OF_PAGE)
 
     def wasted(self, what: str) -> None:
-        """A hint cost a request and brought nothing of use."""
+        """A guess cost a request and brought nothing of use."""
         self._credit -= 1
         if self._credit < 1 and not self.is_proved:
             self.stop(what)
@@ -137,13 +139,13 @@ def _version(text: str) -> int | None:
 
 
 def _id_time(record: Record) -> Position | None:
-    """Return the time in a log's UUIDv7 (RFC 9562: milliseconds in its first 48 bits), in microseconds."""
-    return int(record.id[:8] + record.id[9:13], 16) * _MILLISECOND if _version(record.id) == _V7 else None
+    """Return the time in a record's UUIDv7 (RFC 9562: milliseconds in its first 48 bits), in microseconds."""
+    return int(record.id[:8] + record.id[9:13], 16) * MILLISECOND if _version(record.id) == _V7 else None
 
 
 def _first_uuid_of(position: Position) -> str:
     """Return the least UUIDv7 of the millisecond; there is none from before 1970."""
-    return str(UUID(int=max(0, position // _MILLISECOND) << 80 | _V7 << 76 | 0b10 << 62))
+    return str(UUID(int=max(0, position // MILLISECOND) << 80 | _V7 << 76 | 0b10 << 62))
 
 
 def _id_cursor(position: Position) -> str:

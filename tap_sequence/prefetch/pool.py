@@ -1,6 +1,6 @@
-"""The threads that read ahead: they ask for what the plan (tap_sequence/prefetch/plan.py) says, and the walk takes it in order.
+"""The threads that read ahead: they ask for what the plan decides, and the walk takes the pages in order.
 
-To the walk it is a `fetch` like any other: it asks for one page after another, and gets each as if it were asked for now.
+To the walk it is a `fetch` like any other: it asks for one page after another.
 """
 
 from __future__ import annotations
@@ -17,48 +17,42 @@ from tap_sequence.prefetch.plan import PrefetchPlan, Task
 from tap_sequence.sync.models import Fetch, Page, PageRequest
 
 Wakeups: TypeAlias = SimpleQueue[None]
-"""Rings when an answer came."""
+"""Holds an item if a response has come since it was last read."""
 
 
 class PrefetchPool:
     """Fetches the pages of one forward walk, ahead of it. Use it as a context manager: leaving it ends the threads.
 
-    As long as there is nothing to read ahead of (up to the first page with logs), it asks as it is asked.
-
     Args:
         fetch: Gets a page; called by all threads.
-        fetch_now: The same for the thread of the walk.
-        wait: Waits until the bell rings.
-        plan: Makes the plan, given the page to begin behind, and `returned` where it is known.
+        wait: Waits until the queue of wakeups has an item, and takes it.
+        new_plan: Makes the plan, given the cursor that the walk begins with.
         threads: How many there are.
-        logger: Where it is told why no cursors are guessed any more.
+        logger: Where it is reported why no cursors are guessed any more.
     """
 
-    def __init__(  # noqa: PLR0913  # what it is made of, each named
+    def __init__(
         self,
         *,
         fetch: Fetch,
-        fetch_now: Fetch,
         wait: Callable[[Wakeups], object],
-        plan: Callable[[Page, int | None], PrefetchPlan],
+        new_plan: Callable[[str | None], PrefetchPlan],
         threads: int,
         logger: logging.Logger,
     ) -> None:
         self._fetch = fetch
-        self._fetch_now = fetch_now
         self._wait = wait
-        self._new_plan = plan
+        self._new_plan = new_plan
         self._threads = threads
         self._logger = logger
         self._plan: PrefetchPlan | None = None
-        self._begin_behind: tuple[PageRequest, Page] | None = None
-        # Held while the plan is looked at; told of whenever there may be something new to ask for.
+        # Held while the plan is used; notified whenever there may be something new to ask for.
         self._changed = threading.Condition()
+        self._is_ahead = False
         self._is_closed = False
-        self._number = 0
-        self._defect: Exception | None = None
-        # Rings with each answer. Unlike a condition it may be rung by a signal handler.
-        self._bell: Wakeups = SimpleQueue()
+        self._bug: Exception | None = None
+        # Unlike a condition, a queue can be used in a signal handler.
+        self._wakeups: Wakeups = SimpleQueue()
 
     def __enter__(self) -> Fetch:
         return self.fetch
@@ -76,78 +70,69 @@ class PrefetchPool:
         Raises:
             RequestError: It could not be read.
         """
-        if self._begin_behind is not None:
-            self._start(*self._begin_behind)
         if self._plan is None:
-            page = self._fetch_now(request)
-            if page.records and page.after is not None:
-                self._begin_behind = request, page
-            return page
+            self._plan = self._new_plan(request.cursor)
+            self._start_threads(1, self._plan)
+        elif not self._is_ahead:
+            # Most runs read one page; the other threads are for the second and later ones.
+            self._is_ahead = True
+            self._start_threads(self._threads - 1, self._plan)
         while True:
-            if self._defect is not None:
-                raise self._defect
+            if self._bug is not None:
+                raise self._bug
             with self._changed:
-                self._number = request.number or 0
-                page_or_none = self._plan.take()
-                self._number += page_or_none is not None
+                page = self._plan.take(request.cursor)
                 # There may be room now.
                 self._changed.notify_all()
-            if page_or_none is not None:
-                return page_or_none
-            self._wait(self._bell)
+            if page is not None:
+                return page
+            self._wait(self._wakeups)
 
-    def _start(self, request: PageRequest, page: Page) -> None:
-        self._begin_behind = None
-        self._number = (request.number or 0) + 1
-        self._plan = self._new_plan(page, len(page.records) if request.cursor is None else None)
-        self._start_threads(self._plan)
-
-    def _start_threads(self, plan: PrefetchPlan) -> None:
-        for _ in range(self._threads):
+    def _start_threads(self, number: int, plan: PrefetchPlan) -> None:
+        for _ in range(number):
             threading.Thread(target=self._work, args=(plan,), daemon=True).start()
 
     def _work(self, plan: PrefetchPlan) -> None:
         try:
             while (task := self._next_task(plan)) is not None:
                 self._perform(plan, task)
-        except Exception as error:  # noqa: BLE001  # a thread that died in silence would leave the walk waiting for ever
-            self._defect = error
-            self._ring()
+        except Exception as error:  # noqa: BLE001  # a thread that died silently would leave the walk waiting forever
+            self._bug = error
+            self._wake()
 
-    # A method of its own: a thread that waits for its next task must not hold on to the last one's page.
+    # A method of its own: a thread that waits for its next task must not keep the last one's page.
     def _perform(self, plan: PrefetchPlan, task: Task) -> None:
         try:
             page = self._fetch(task.request)
         except Exception as error:  # noqa: BLE001  # handed over to the walk, whatever it is
-            self._tell(plan, partial(plan.failed, task, error))
+            self._report(plan, partial(plan.failed, task, error))
         else:
-            self._tell(plan, partial(plan.answered, task, page))
+            self._report(plan, partial(plan.succeeded, task, page))
 
     def _next_task(self, plan: PrefetchPlan) -> Task | None:
         with self._changed:
             while not self._is_closed:
-                task = plan.next_task(self._number)
+                task = plan.next_task()
                 if task is not None:
                     return task
                 self._changed.wait()
         return None
 
-    def _tell(self, plan: PrefetchPlan, tell: Callable[[], None]) -> None:
+    def _report(self, plan: PrefetchPlan, report: Callable[[], None]) -> None:
         guesses = plan.guesses
         with self._changed:
             was_on = guesses.why_not is None
-            tell()
+            report()
             is_off_now = was_on and guesses.why_not is not None
             self._changed.notify_all()
-        self._ring()
+        self._wake()
         if is_off_now:
             self._logger.info(
-                "Reading one page after another, which is as right and only slower: cursors are not guessed ahead any "
-                "more, as %s.",
+                "Prefetching is off for the rest of this run: %s. Reading page by page; the result is the same.",
                 guesses.why_not,
             )
 
-    def _ring(self) -> None:
-        # Whoever finds it ringing looks again at all that has happened until then.
-        if self._bell.empty():
-            self._bell.put(None)
+    def _wake(self) -> None:
+        # One item is enough: the walk then sees everything that has happened until then.
+        if self._wakeups.empty():
+            self._wakeups.put(None)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tap_sequence.errors import BadRequestError, RequestError
 from tap_sequence.prefetch.cursor_guess import CursorGuesses, form_of
-from tap_sequence.prefetch.plan import Lengths, PrefetchPlan, Task
+from tap_sequence.prefetch.guess_planner import Lengths
+from tap_sequence.prefetch.plan import PrefetchPlan, Task
 from tap_sequence.simulator import (
     CursorKind,
     EndOfList,
@@ -239,18 +240,18 @@ def test_hints_that_are_honoured_bring_chains_that_meet() -> None:
         )
         assert ids_of(read(reading)) == api.store.ids()
         assert guesses.why_not is None
-        assert reading.hints_asked >= 10
+        assert reading.guesses_asked >= 10
         assert reading.most_in_flight == 4
         # Half a page for each hint, and no more.
-        assert len(fetch.requests) <= 120 + reading.hints_asked + 1
+        assert len(fetch.requests) <= 120 + reading.guesses_asked + 1
 
 
 @pytest.mark.parametrize(
     ("unknown_cursor", "why"),
     [
-        (UnknownCursor.REFUSE, "the API refuses them"),
-        (UnknownCursor.FIRST_PAGE, "the API answers them with a page from elsewhere"),
-        (UnknownCursor.EMPTY_PAGE, "the API answers them with an empty page"),
+        (UnknownCursor.REFUSE, "the API refuses guessed cursors"),
+        (UnknownCursor.FIRST_PAGE, "the API returns a page from elsewhere for a guessed cursor"),
+        (UnknownCursor.EMPTY_PAGE, "the API returns an empty page for a guessed cursor"),
     ],
 )
 def test_a_hint_that_is_not_honoured_costs_one_request_and_is_the_last(
@@ -290,27 +291,52 @@ def test_cursors_that_tell_nothing_are_not_guessed(log_ids: LogIds) -> None:
         fetch = Recording(fetch_of(api))
         reading = SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
         assert ids_of(read(reading)) == api.store.ids()
-        assert reading.hints_asked == 0
+        assert reading.guesses_asked == 0
         assert len(fetch.requests) == 120
 
 
 def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
     fetch = fetch_of(api_with(STEADY, cursor_kind=CursorKind.OPAQUE))
-    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
-    plan = PrefetchPlan(first, 5, guesses=CursorGuesses(), page_size=5, max_in_flight_requests=2)
+    plan = PrefetchPlan(None, guesses=CursorGuesses(), page_size=5, max_in_flight_requests=2)
+    cursor = begin(plan, fetch).after
     for number in range(2, 22):
-        task = plan.next_task(number)
+        assert plan.take(cursor) is None
+        task = plan.next_task()
         assert task is not None
         assert (task.request.number, task.is_guess) == (number, False)
         # There is nothing else to ask for before the cursor is known.
-        assert plan.next_task(number) is None
-        plan.answered(task, fetch(task.request))
-        following = plan.next_task(number)
+        assert plan.next_task() is None
+        plan.succeeded(task, fetch(task.request))
+        following = plan.next_task()
         assert following is not None
         assert following.request.number == number + 1
-        assert plan.take() is not None
+        page = plan.take(cursor)
+        assert page is not None
+        cursor = page.after
         plan.failed(following, RequestError("asked for anew in the next round"))
         following.segment.error = None
+
+
+def begin(plan: PrefetchPlan, fetch: Fetch) -> Page:
+    """Read the first page, and ask for nothing else before the walk does."""
+    task = plan.next_task()
+    assert task is not None
+    assert task.request == PageRequest(SortOrder.ASCENDING, None, 1)
+    plan.succeeded(task, fetch(task.request))
+    assert plan.next_task() is None
+    page = plan.take(None)
+    assert page is not None
+    assert plan.next_task() is None
+    return page
+
+
+def test_plan_asked_for_another_page_than_the_next_raises() -> None:
+    fetch = fetch_of(api_with(STEADY))
+    plan = PrefetchPlan(None, guesses=CursorGuesses(), page_size=5, max_in_flight_requests=2)
+    first = begin(plan, fetch)
+    with pytest.raises(ValueError, match="another page"):
+        plan.take("elsewhere")
+    assert plan.take(first.after) is None
 
 
 @pytest.mark.parametrize("cursor_kind", [CursorKind.ID, CursorKind.OPAQUE])
@@ -334,40 +360,40 @@ def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
     """A hint found the list's end; when the walk arrives there, more stands behind it."""
     api = api_with(STEADY[:55], unknown_cursor=UnknownCursor.RIGHT_PAGE)
     fetch = fetch_of(api)
-    first = fetch(PageRequest(SortOrder.ASCENDING, None, 1))
     plan = PrefetchPlan(
-        first,
-        5,
+        None,
         guesses=CursorGuesses(),
         page_size=5,
         max_in_flight_requests=3,
         lengths=Lengths(first=8, shortest=1),
     )
-    front, guess = plan.next_task(2), plan.next_task(2)
+    first = begin(plan, fetch)
+    cursor = first.after
+    assert plan.take(cursor) is None
+    front, guess = plan.next_task(), plan.next_task()
     assert front is not None
     assert guess is not None
     assert guess.is_guess
     # It brings the list's last three logs, and no `after`.
-    cursor = base64.b64encode(api.store.ids()[51].encode()).decode()
-    last = fetch(PageRequest(SortOrder.ASCENDING, cursor, None))
+    guessed = base64.b64encode(api.store.ids()[51].encode()).decode()
+    last = fetch(PageRequest(SortOrder.ASCENDING, guessed, None))
     assert (len(last.records), last.after) == (3, None)
-    plan.answered(guess, last)
+    plan.succeeded(guess, last)
     api.store.add_at([NOW - 1_000 * number for number in range(10, 0, -1)])
     ids = [*first.ids()]
     task: Task | None = front
     while True:
         assert task is not None
-        plan.answered(task, fetch(task.request))
-        while (page := plan.take()) is not None:
+        plan.succeeded(task, fetch(task.request))
+        while (page := plan.take(cursor)) is not None:
             ids += page.ids()
-        if page_is_last(plan):
+            cursor = page.after
+            if cursor is None:
+                break
+        if cursor is None:
             break
-        task = plan.next_task(0)
+        task = plan.next_task()
     assert ids == api.store.ids()
-
-
-def page_is_last(plan: PrefetchPlan) -> bool:
-    return all(segment.is_end for segment in plan._segments)
 
 
 def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:

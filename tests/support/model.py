@@ -131,7 +131,7 @@ def run(
 
     readings: list[SteppedPrefetchPool] = []
 
-    def reading_ahead() -> SteppedPrefetchPool:
+    def prefetching() -> SteppedPrefetchPool:
         reading = SteppedPrefetchPool(
             fetch, rng, page_size=page_size, max_in_flight_requests=rng.randint(2, 5), guesses=guesses
         )
@@ -144,7 +144,7 @@ def run(
         start_date=start_date,
         logger=LOGGER,
         pause=lambda _: None,
-        prefetching=None if ahead is None else reading_ahead,
+        prefetching=None if ahead is None else prefetching,
     )
     result = ModelRun(
         ids=[] if emitted is None else emitted,
@@ -177,5 +177,5 @@ def run(
         raise
     write_state()
     result.requests = len(api.requests) - before
-    result.guesses = sum(reading.hints_asked for reading in readings)
+    result.guesses = sum(reading.guesses_asked for reading in readings)
     return result

@@ -1,4 +1,4 @@
-"""Reads ahead without threads: every step is drawn, so that a run can be had again."""
+"""Prefetches without threads: each step is drawn from a seed, so that a run can be repeated."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
-from tap_sequence.prefetch.plan import Lengths, PrefetchPlan, Task
+from tap_sequence.prefetch.guess_planner import Lengths
+from tap_sequence.prefetch.plan import PrefetchPlan, Task
 from tap_sequence.prefetch.pool import PrefetchPool
 from tap_sequence.sync.models import Fetch, Page, PageRequest
 
 LOGGER = logging.getLogger("tests.support.stepping")
 SHORT = Lengths(longest=6, first=2, shortest=1, before=1)
-"""Hints after few pages, so that few logs are enough to see what becomes of them."""
+"""Guesses after few pages, so that few logs are enough to see what they do."""
 
 
 class SteppedPrefetchPool(PrefetchPool):
-    """The read-ahead, with requests that are answered one at a time, in any order, and sooner or later.
+    """The pool, with responses that come one at a time, in any order, sooner or later.
 
     Args:
         fetch: Gets a page.
         rng: Draws what happens next.
-        max_in_flight_requests: Most requests under way at once.
+        max_in_flight_requests: Most requests in flight at once.
     """
 
     def __init__(
@@ -40,15 +41,14 @@ class SteppedPrefetchPool(PrefetchPool):
     ) -> None:
         self.most_in_flight = 0
         self.most_held = 0
-        self.hints_asked = 0
+        self.guesses_asked = 0
         self._rng = rng
-        self._under_way: list[tuple[Task, Callable[[], Any]]] = []
+        self._in_flight: list[tuple[Task, Callable[[], Any]]] = []
         guesses = guesses or CursorGuesses()
 
-        def plan(page: Page, returned: int | None) -> PrefetchPlan:
+        def new_plan(cursor: str | None) -> PrefetchPlan:
             return PrefetchPlan(
-                page,
-                returned,
+                cursor,
                 guesses=guesses,
                 page_size=page_size,
                 max_in_flight_requests=max_in_flight_requests,
@@ -58,14 +58,13 @@ class SteppedPrefetchPool(PrefetchPool):
 
         super().__init__(
             fetch=fetch,
-            fetch_now=fetch,
-            wait=lambda _bell: self._step(),
-            plan=plan,
+            wait=lambda _wakeups: self._step(),
+            new_plan=new_plan,
             threads=max_in_flight_requests,
             logger=LOGGER,
         )
 
-    def _start_threads(self, plan: PrefetchPlan) -> None:
+    def _start_threads(self, number: int, plan: PrefetchPlan) -> None:
         """Start none."""
 
     def fetch(self, request: PageRequest) -> Page:
@@ -78,28 +77,28 @@ class SteppedPrefetchPool(PrefetchPool):
     def _step(self, *, must: bool = True) -> bool:
         plan = self._plan
         assert plan is not None
-        while not self._under_way or self._rng.random() < 0.7:
-            task = plan.next_task(self._number)
+        while not self._in_flight or self._rng.random() < 0.7:
+            task = plan.next_task()
             if task is None:
                 break
-            self.hints_asked += task.is_guess
-            self._under_way.append((task, self._asked(task)))
-        self.most_in_flight = max(self.most_in_flight, len(self._under_way))
-        if not self._under_way:
-            assert not must, "the walk waits, and nothing is under way"
+            self.guesses_asked += task.is_guess
+            self._in_flight.append((task, self._asked(task)))
+        self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
+        if not self._in_flight:
+            assert not must, "the walk waits, and nothing is in flight"
             return False
-        task, answer = self._under_way.pop(self._rng.randrange(len(self._under_way)))
+        task, respond = self._in_flight.pop(self._rng.randrange(len(self._in_flight)))
         try:
-            page = answer()
+            page = respond()
         except TapSequenceError as error:
             plan.failed(task, error)
         else:
-            plan.answered(task, page)
+            plan.succeeded(task, page)
         self.most_held = max(self.most_held, plan.held_bytes)
         return True
 
     def _asked(self, task: Task) -> Callable[[], Page]:
-        """Let the API look at its list now, or only when the answer comes."""
+        """Let the API read its list now, or only when the response comes."""
         if self._rng.random() < 0.5:
             return lambda: self._fetch(task.request)
         try:
