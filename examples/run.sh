@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# Loads what is new since the last run: tap-sequence | TARGET, with the state in FOLDER/state.json.
+# Load the logs that are new since the last run: tap-sequence | TARGET, with the state in FOLDER/state.json.
 #
 #   examples/run.sh FOLDER TARGET [ARGUMENT...]
 #
-# The tap's settings come from the environment. TARGET runs in FOLDER and does not see them. The exit status is 0 only if
-# both ended with 0. It is the target's, else the tap's (143 after SIGTERM), or 75 if another run has FOLDER.
+# The tap's settings come from the environment. TARGET runs in FOLDER and does not see them.
+#
+# Exit status: 0 if both tap and target exited with 0. Otherwise the target's status or, if that is 0, the tap's (143 after
+# SIGTERM). 75 if another run is active in FOLDER.
 set -euo pipefail
 
 [ $# -ge 2 ] || { echo "usage: $0 FOLDER TARGET [ARGUMENT...]" >&2; exit 64; }
 mkdir -p "$1"
 cd "$1"
 shift
-# Where `uv tool install` puts commands; cron does not look there.
+# `uv tool install` puts commands here, which is not in cron's PATH.
 PATH="$HOME/.local/bin:$PATH"
 
-# Tap and target hold the lock too: should this script be killed, the next run waits its turn until they have ended.
+# Tap and target inherit the lock, so that no other run starts before they have exited, even if this script is killed.
 exec 9>lock
 flock --nonblock 9 || { echo "$0: another run has $PWD" >&2; exit 75; }
 
-# Prints the last whole state in a target's output. A state is a JSON object whose first key is "bookmarks", on one line or
-# several. Anything else that a target prints is not a state: {}, log lines (JSON or not), a state that was cut off.
+# Print the last complete state in a target's output. A state is a JSON object whose first key is "bookmarks", on one line or
+# several. Ignore everything else that a target may print: {}, log lines (JSON or not), a truncated state.
 last_state() {
   awk '
     /^\{/ { text = ""; depth = 0; inside = 1 }
@@ -36,19 +38,19 @@ last_state() {
   ' "$1"
 }
 
-# Makes the last state that the target printed the one that the next run starts with.
+# Save the last state that the target printed for the next run.
 keep_state() {
   [ -e printed ] || return 0
   last_state printed >state.new
   if [ -s state.new ]; then
-    # Records reach the disk before the state that describes them, and the state before it is given its name.
+    # Flush the records to disk before the state that describes them, and the state before it is renamed.
     sync --file-system .
     mv state.new state.json
   fi
   rm -f printed state.new
 }
 
-# A wait that a signal interrupts goes on: the target still has to print its state.
+# Wait for a process, and wait again after a signal: the target still has to print its state.
 wait_for() {
   local status
   while :; do
@@ -59,7 +61,7 @@ wait_for() {
   done
 }
 
-# What a run left behind that was killed.
+# Save the state of a previous run that was killed, and remove its pipe.
 keep_state
 rm -f pipe
 mkfifo pipe
@@ -68,7 +70,7 @@ state=()
 [ ! -e state.json ] || state=(--state state.json)
 tap-sequence --config=ENV "${state[@]}" >pipe &
 tap=$!
-# A session of its own: what is meant to stop the run stops the tap, and the target loads what the tap has written.
+# Run the target in its own session: a signal then stops only the tap, and the target loads what the tap has written.
 (unset "${!TAP_SEQUENCE_@}" && exec setsid "$@") <pipe >printed &
 target=$!
 trap 'signalled=1; kill -TERM "$tap" 2>/dev/null || :' TERM INT HUP

@@ -1,6 +1,6 @@
-"""The reference of the streams' schemas: docs/schema.md, made from schemas/.
+"""Generates docs/schema.md, the reference of the streams' fields, from schemas/.
 
-`python -m tests.support.schema_reference` writes the page; tests/project/test_schema_reference.py fails where it is another one.
+Run `python -m tests.support.schema_reference` to write the page. tests/project/test_schema_reference.py fails if it is out of date.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ PAGE = ROOT / "docs" / "schema.md"
 
 @dataclass(frozen=True)
 class Keys:
-    """What a schema file does not say about its stream.
+    """The keys of a stream, which its schema file does not contain.
 
     Attributes:
         primary: The primary key.
         replication: The replication key.
-        foreign: Field and, as `stream.field`, what it points to.
+        foreign: The foreign key and the `stream.field` that it refers to.
     """
 
     primary: str
@@ -39,50 +39,50 @@ STREAMS = {
 _INTRODUCTION = """\
 # Schema
 
-What the streams hold. This page is made from [schemas/](../schemas) by `uv run python -m tests.support.schema_reference`; to
-change it, change them.
+This page lists the fields of both streams. It is generated: to change it, edit [schemas/](../schemas) and run
+`uv run python -m tests.support.schema_reference`.
 
 | Stream | One row for each | Selected by default |
 | --- | --- | --- |
 | [`activity_logs`](#activity_logs) | log | yes |
-| [`activity_log_items`](#activity_log_items) | item of a log | no: [how to turn it on](#turning-activity_log_items-on) |
+| [`activity_log_items`](#activity_log_items) | item of a log | no ([turn it on](#turning-activity_log_items-on)) |
 
-`a.b` is field `b` of object `a`, and `a[].b` the same in each element of list `a`. A field that is not required may be
-null or missing. With the setting `actor_email`, addresses are kept, hashed or left out: the
-[README](../README.md#e-mail-addresses) says how. With the setting `metadata: json`, elements of `metadata` can be of any
-type.
+- `a.b` is field `b` of object `a`. `a[].b` is field `b` of each element of list `a`.
+- "Required" applies within the parent object. Optional fields may be null or absent, and elements of `activityLogItems` may be
+  null.
+- The setting `actor_email` determines whether e-mail addresses are kept, hashed or dropped
+  ([README](../README.md#e-mail-addresses)).
+- With the setting `metadata: json`, elements of `metadata` can be of any type.
 """
 
 _DIFFERENCES = """\
 ## Where the API differs from its documentation
 
-Only `id` and `createdAt` have to be as documented. Every other value is loaded, whatever it is, so that a change of the API
-does not stop your pipeline. The first log with each kind of difference is named in a warning; the summary at the end of the
-run counts the logs.
+A change in the API does not stop your pipeline: every value is loaded, whatever it is. Only `id` and `createdAt` must be as
+documented. A warning names the first log with each kind of difference, and the summary at the end of the run counts the logs.
 
 | The API sends | The record holds |
 | --- | --- |
 | no value, or null | the same |
 | a field that the schema does not list | the field in `unmapped` |
-| a number, a boolean, an object or a list in place of a text | its JSON text |
-| another value in place of a list | a list of that one value |
-| another value in place of an object | null, and the value in `unmapped` |
-| an item without `id` | as sent; its row in `activity_log_items` has the log's id, a colon and the item's place as `id` |
-| NUL, or half of a surrogate pair, in a text | U+FFFD in its place |
+| a number, a boolean, an object or a list instead of text | its JSON text |
+| another value instead of a list | a list with that one value |
+| another value instead of an object | null, and the value in `unmapped` |
+| an item without `id` | the item as sent; its row in `activity_log_items` has the log's id, a colon and the item's position as `id` |
+| NUL or a lone surrogate in text | U+FFFD instead |
 | NaN or an infinity | null, and its text in `unmapped` |
 | with `metadata: json`, a value nested more than 100 levels deep, or a number of more than 4,300 digits | its JSON text |
-| a log without `id`, or whose `createdAt` is not a time | with `invalid_logs: fail`, the run ends; with `skip`, the log is left out |
+| a log without `id`, or whose `createdAt` is not a time | no record: with `invalid_logs: fail`, the run ends; with `skip`, the log is left out |
 
-`unmapped` is a JSON object as text, of places and values: `{"brandNew":1,"activityLogItems[0].verbNew":"x"}`. A name that
-is not a plain word is quoted: `activityLogItems[0]["odd name"]`. The row of an item has the places within the item:
-`{"verbNew":"x"}`.
+`unmapped` is a JSON object, as text, that maps paths to values: `{"brandNew":1,"activityLogItems[0].verbNew":"x"}`. In
+`activity_log_items`, paths are relative to the item: `{"verbNew":"x"}`. A name that is not a plain word is quoted:
+`activityLogItems[0]["odd name"]`.
 """
 
 _TURNING_ON = """\
 ## Turning activity_log_items on
 
-Both streams are fed from the same pages, so items cost no extra requests; either can be selected without the other.
-With Meltano, take the `#` off `- activity_log_items.*` in `meltano.yml`:
+With Meltano, remove the `#` before `- activity_log_items.*` in `meltano.yml`:
 
 ```yaml
 plugins:
@@ -93,18 +93,20 @@ plugins:
         - activity_log_items.*
 ```
 
-This reaches every job, the demo's too, whose next run warns that the items of older logs are not loaded.
+This applies to every job, including the demo.
 
-Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`, set `selected` in the
-stream's own metadata, the entry whose breadcrumb is empty, and give the file to `--catalog`:
+Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`. Set `selected` in the stream's
+metadata, in the entry with an empty breadcrumb, and pass the file to `--catalog`:
 
 ```json
 {"breadcrumb": [], "metadata": {"selected": true}}
 ```
 
-Turned on after the first run, items begin with the logs that are new, and a warning says so. To have those of the older
-logs too, run once without a state: with Meltano, `meltano run --full-refresh` and the name of the job. A target that upserts
-then has each log and each item once.
+Items cost no extra requests, because both streams are read from the same pages. You can select either stream without the other.
+
+If you turn items on after the first run, only those of new logs are loaded, and a warning says so. To load the others too, run
+once without a state: with Meltano, `meltano run --full-refresh` and the name of the job. A target that upserts then has each log
+and each item once.
 """
 
 
@@ -125,15 +127,14 @@ def _section(stream: str) -> str:
     ]
     if keys.foreign:
         field, points_to = keys.foreign
-        lines.append(f"- Foreign key: `{field}`, to `{points_to}`")
+        lines.append(f"- Foreign key: `{field}`, refers to `{points_to}`")
     lines += [
-        f"- As JSON schema: [schemas/{stream}.json](../schemas/{stream}.json)",
+        f"- JSON schema: [schemas/{stream}.json](../schemas/{stream}.json)",
         "",
-        "| Field | Type | Format | Required | Description |",
-        "| --- | --- | --- | --- | --- |",
+        "| Field | Type | Required | Description |",
+        "| --- | --- | --- | --- |",
         *(
-            f"| `{path}` | {_types(field)} | {field.get('format', '')} | {'yes' if is_required else 'no'} | "
-            f"{field['description']} |"
+            f"| `{path}` | {_type(field)} | {'yes' if is_required else 'no'} | {field['description']} |"
             for path, field, is_required in fields(schema)
         ),
     ]
@@ -141,7 +142,7 @@ def _section(stream: str) -> str:
 
 
 def fields(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """Yield every field of an object and of what it holds: its path, its definition, whether it is required."""
+    """Yield the path, the definition and whether it is required of each field of an object, nested ones included."""
     for name, field in schema.get("properties", {}).items():
         place = f"{path}.{name}" if path else name
         yield place, field, name in schema.get("required", [])
@@ -149,10 +150,18 @@ def fields(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Map
         yield from fields(field.get("items", {}), f"{place}[]")
 
 
-def _types(field: Mapping[str, Any]) -> str:
-    types = [field["type"]] if isinstance(field["type"], str) else field["type"]
-    names = {"array": f"array of {field.get('items', {}).get('type', 'any type')}"}
-    return " or ".join(names.get(kind, kind) for kind in types)
+def _type(field: Mapping[str, Any]) -> str:
+    """Name a field's type. The page says of all optional fields at once that they may be null."""
+    (kind,) = _kinds(field)
+    if kind == "array":
+        (element,) = _kinds(field["items"])
+        return f"array of {element}s"
+    return f"{kind} ({field['format']})" if "format" in field else kind
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    kinds = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+    return kinds - {"null"}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Sequence's activity logs in Airflow: each hour one task for each account, at most two of them at a time.
+"""Sequence's activity logs in Airflow: one task per account, run every hour, at most two at a time.
 
 The Variable `sequence_accounts` lists the accounts: `["acme", "globex"]`. The Connection `sequence_acme` has acme's client
-id as login and its client secret as password; its extra may hold other settings of the tap, such as
+ID as login and its client secret as password. Its extra may hold other settings of the tap, such as
 `{"environment": "sandbox"}`.
 """
 
@@ -17,23 +17,23 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import BaseHook, Variable, dag, task
 
 RUN = Path(__file__).resolve().parents[2] / "run.sh"
-# Each account has a folder of its own in here, for its state and what the target writes.
+# Each account has its own folder in here, for its state and the target's files.
 OUTPUT = Path(os.environ.get("SEQUENCE_OUTPUT", "output")).resolve()
 TARGET = os.environ.get("SEQUENCE_TARGET", "target-jsonl")
 RETRY_DELAY = timedelta(seconds=float(os.environ.get("SEQUENCE_RETRY_SECONDS", "300")))
 
 
 class LoadAccount(BashOperator):
-    """Loads what is new in one account, in processes of their own: the tap's packages and Airflow's exclude each other."""
+    """Loads one account's new logs in separate processes, because the tap's packages conflict with Airflow's."""
 
     def __init__(self, *, account: str, **kwargs: Any) -> None:
         command = f"exec {shlex.join([str(RUN), str(OUTPUT / account)])} {TARGET}"
         super().__init__(bash_command=command, **kwargs)
         self.account = account
 
-    # Not `env`, which is a template field: Airflow would store and show what is in it.
+    # Do not use `env`: it is a template field, so Airflow would store and show the credentials.
     def get_env(self, context: Any) -> dict[str, str]:
-        """Return the environment, with this account's credentials and no other's."""
+        """Return the environment with the credentials of this account only."""
         account = BaseHook.get_connection(f"sequence_{self.account}")
         settings = {"client_id": account.login, "client_secret": account.password, **account.extra_dejson}
         inherited = {
@@ -54,7 +54,7 @@ class LoadAccount(BashOperator):
     default_args={"retries": 2, "retry_delay": RETRY_DELAY},
 )
 def sequence() -> None:
-    """Load what is new in all accounts. One that fails keeps none of the others, and fails the run."""
+    """Load all accounts. A failing account does not block the others, but the run is marked failed."""
 
     @task
     def accounts() -> list[str]:
