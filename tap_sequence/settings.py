@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             extra_json_schema=_SECRET,
             title="Client ID",
-            description="Client ID of your Sequence API credentials. Required, except in environment demo.",
+            description="Client ID of your Sequence API credentials. Required, unless environment is demo.",
         ),
     ] = None
     client_secret: Annotated[
@@ -45,7 +45,9 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             extra_json_schema=_SECRET,
             title="Client secret",
-            description="Client secret of your Sequence API credentials. Required, except in environment demo.",
+            description=(
+                "Client secret of your Sequence API credentials. Required, unless environment is demo."
+            ),
         ),
     ] = None
     environment: Annotated[
@@ -53,8 +55,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Environment",
             description=(
-                "Which Sequence to read: production or sandbox (both Sequence's own), or demo, a "
-                "simulator inside this tap that needs no credentials."
+                "Environment to read: production or sandbox (Sequence's own), or demo (a simulator inside"
+                " the tap that needs no credentials)."
             ),
         ),
     ] = "production"
@@ -62,7 +64,10 @@ class Settings(msgspec.Struct, kw_only=True):
         _Text | None,
         Meta(
             title="API URL",
-            description="Base URL of the API, in place of the environment's. https only, unless the host is loopback.",
+            description=(
+                "Base URL of the API, overriding that of environment. Must be https, unless the host is "
+                "loopback."
+            ),
         ),
     ] = None
     api_version: Annotated[
@@ -70,7 +75,7 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             pattern=HEADER_PATTERN,
             title="API version",
-            description="Version of the API to ask for, sent as Sequence-Version.",
+            description="Version of the API to request, sent as Sequence-Version.",
         ),
     ] = "2024-07-30"
     start_date: Annotated[
@@ -79,8 +84,8 @@ class Settings(msgspec.Struct, kw_only=True):
             examples=["2026-01-01T00:00:00Z"],
             title="Start date",
             description=(
-                "Emit only logs created at or after this time (ISO 8601; UTC where it names no offset). "
-                "Without it, all."
+                "Emit only logs created at or after this time (ISO 8601; UTC if it has no offset). If not"
+                " set, emit all logs."
             ),
         ),
     ] = None
@@ -90,7 +95,7 @@ class Settings(msgspec.Struct, kw_only=True):
             ge=1,
             le=100,
             title="Page size",
-            description="Logs to ask for in one request, 1 to 100.",
+            description="Number of logs per request (1 to 100).",
         ),
     ] = 100
     activity_log_object_id: Annotated[
@@ -114,8 +119,8 @@ class Settings(msgspec.Struct, kw_only=True):
             le=86400,
             title="Lookback",
             description=(
-                "How many seconds late a log may become visible and still be picked up by a later run, 0 "
-                "to 86400; 0 turns it off."
+                "How many seconds late a log may become visible and still be picked up by a later run (0 "
+                "to 86400). 0 turns the lookback off."
             ),
         ),
     ] = 300
@@ -125,7 +130,10 @@ class Settings(msgspec.Struct, kw_only=True):
             ge=1,
             le=60000,
             title="Requests per minute",
-            description="Most requests to send in a minute. Sequence allows 1,500 for each key, all its users together.",
+            description=(
+                "Maximum number of requests per minute. Sequence allows 1,500 for each key, shared by all"
+                " its users."
+            ),
         ),
     ] = 1200
     max_in_flight_requests: Annotated[
@@ -134,7 +142,7 @@ class Settings(msgspec.Struct, kw_only=True):
             ge=1,
             le=16,
             title="Requests in flight",
-            description="Most requests under way at once, 1 to 16; 1 reads strictly one page after another.",
+            description="Maximum number of concurrent requests (1 to 16). 1 turns prefetching off.",
         ),
     ] = 4
     request_timeout_seconds: Annotated[
@@ -143,7 +151,10 @@ class Settings(msgspec.Struct, kw_only=True):
             gt=0,
             le=3600,
             title="Request timeout",
-            description="Seconds that one request may take, from connecting to the last byte of the answer, up to 3600.",
+            description=(
+                "Timeout of a request in seconds, from connecting to the last byte of the response (up to"
+                " 3600)."
+            ),
         ),
     ] = 60
     retry_budget_seconds: Annotated[
@@ -152,7 +163,7 @@ class Settings(msgspec.Struct, kw_only=True):
             ge=0,
             le=86400,
             title="Retry budget",
-            description="Seconds for which one page may be tried again before the run fails, 0 to 86400.",
+            description="Seconds to keep retrying a page before the run fails (0 to 86400).",
         ),
     ] = 600
     user_agent: Annotated[
@@ -160,7 +171,7 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             pattern=HEADER_PATTERN,
             title="User agent",
-            description="Sent as User-Agent, so that Sequence can tell who asks.",
+            description="Value of the User-Agent header, which identifies the tap to Sequence.",
         ),
     ] = f"tap-sequence/{__version__}"
     actor_email: Annotated[
@@ -168,8 +179,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Actor e-mail",
             description=(
-                "What becomes of actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased "
-                "address, keyed by actor_email_salt when set) or drop."
+                "How to handle actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased address, "
+                "keyed with actor_email_salt if set) or drop."
             ),
         ),
     ] = "keep"
@@ -179,8 +190,8 @@ class Settings(msgspec.Struct, kw_only=True):
             extra_json_schema=_SECRET,
             title="Actor e-mail salt",
             description=(
-                "Key of the hashes that actor_email hash makes (HMAC-SHA256). Without it, whoever guesses"
-                " an address can tell whether a hash is of it."
+                "Key of the hashes that actor_email hash produces (HMAC-SHA256). Without a salt, anyone "
+                "can confirm a guessed address by hashing it."
             ),
         ),
     ] = None
@@ -189,8 +200,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Metadata",
             description=(
-                "How the elements of metadata are passed on: text (each as its JSON text, which every "
-                "target can load) or json (as the API sent them)."
+                "How to pass on the elements of metadata: text (each as its JSON text, which every target"
+                " can load) or json (as the API sent them)."
             ),
         ),
     ] = "text"
@@ -199,8 +210,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Metadata format",
             description=(
-                "The setting metadata under the name that Meltano can set: to Meltano, metadata is an extra of its own. "
-                "Given, it wins over metadata."
+                "The same as metadata, under a name that Meltano can set, because Meltano reserves the "
+                "name metadata. Overrides metadata."
             ),
         ),
     ] = None
@@ -209,8 +220,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Invalid logs",
             description=(
-                "What to do with a log that has no id, or whose createdAt is not a time: fail (end the "
-                "run) or skip (leave it out, with a warning)."
+                "How to handle a log that has no id, or whose createdAt is not a time: fail (end the run)"
+                " or skip (leave it out, with a warning)."
             ),
         ),
     ] = "fail"

@@ -37,8 +37,13 @@ NO_MESSAGES = (
     " Did you mean …?",
     *("No log is lost: the next run", "Nothing was emitted. Fix the state"),
     # Why no cursors are guessed, in a line at level info.
-    *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
-    "requests for them fail",
+    *("the form of the API's cursors", "too many guessed cursors", "the API refuses guessed cursors"),
+    *(
+        "the API returns an empty page",
+        "the API returns a page from elsewhere",
+        "requests with guessed cursors fail",
+    ),
+    "the walk asked for another page",
     # Help, and what --test says where all is well.
     *(
         "| Stream |",
