@@ -1,4 +1,4 @@
-"""What is wrong with settings, told without their values; and which of them are secret."""
+"""Finds what is wrong with settings, without quoting secrets, and which of them are secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         name: config[name]
         for name, definition in CONFIG_JSONSCHEMA["properties"].items()
-        # The demo's own credentials are in its documentation, and its name is in many a line.
+        # The demo's credentials are documented, and its name is in many messages.
         if definition.get("secret") and isinstance(config.get(name), str) and config[name] != DEMO
     }
 
@@ -50,7 +50,7 @@ def find_environment_secrets(environment: Mapping[str, str], prefix: str) -> dic
 def find_environment_problems(
     environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield which environment variables hold no whole number, or no JSON, where their setting takes it.
+    """Yield which environment variables cannot be read as the integer or JSON object that their setting must be.
 
     Args:
         environment: The environment variables.
@@ -68,12 +68,12 @@ def find_environment_problems(
             elif "object" in kinds:
                 json.loads(environment[variable])
         except ValueError:
-            takes = "a JSON object" if "object" in kinds else _takes(definition)
-            yield f"{name} (from {variable}) cannot be read; it takes {takes}"
+            wanted = "a JSON object" if "object" in kinds else _wanted(definition)
+            yield f"{name} (from {variable}) must be {wanted}"
 
 
 def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
-    """Yield which environment variables look like settings of this tap, and are none."""
+    """Yield which environment variables look like settings of this tap, but are not."""
     names = {prefix + name.upper() for name in CONFIG_JSONSCHEMA["properties"]}
     others = ("STREAM_MAP", "FAKER_", "FLATTENING_", "LOGLEVEL", "_")
     for variable in environment:
@@ -82,11 +82,11 @@ def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Itera
                 continue
             close = difflib.get_close_matches(variable, names, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            yield f"The environment variable {excerpt(variable)} is no setting of this tap and has no effect.{hint}"
+            yield f"Environment variable {excerpt(variable)} is not a setting of this tap and has no effect.{hint}"
 
 
 def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which settings are given and have no effect, as another one stands."""
+    """Yield which settings have no effect because of the value of another."""
     if config.get("actor_email_salt") is not None and config.get("actor_email") != "hash":
         yield f"actor_email_salt has no effect: actor_email is {config.get('actor_email')!r}, not 'hash'."
 
@@ -98,7 +98,7 @@ def find_problems(
     is_valid: Callable[[Any, Mapping[str, Any]], bool] | None = None,
     now: Callable[[], float] = time.time,
 ) -> Iterator[str]:
-    """Yield what is wrong with a config, each naming the setting and what it takes, and never a value of a secret.
+    """Yield what is wrong with a config: the setting and what it must be, never the value of a secret.
 
     Args:
         config: The settings as given, with defaults filled in.
@@ -119,7 +119,7 @@ def find_problems(
             _fits(name, value) if name in TYPES else is_valid is None or is_valid(value, known[name])
         ):
             wrong.add(name)
-            yield f"{name} {_describe(name, value)}takes {_takes(known[name])}"
+            yield f"{name} must be {_wanted(known[name])}{_got(name, value)}"
     yield from (problem for name, problem in _problems_beyond_schema(config, now()) if name not in wrong)
 
 
@@ -137,17 +137,18 @@ def _problems_beyond_schema(config: Mapping[str, Any], now: float) -> Iterator[t
     for name in SECRETS:
         value = config.get(name)
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
-            wanted = "the value from your Sequence API credentials, in the config file"
+            variable = f"TAP_SEQUENCE_{name.upper()}"
+            wanted = "the value from your Sequence API credentials"
             yield (
                 name,
-                f"{name} is missing; it takes {wanted} or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}",
+                f"{name} is missing; set it to {wanted}, in the config file or, with --config=ENV, in {variable}",
             )
         elif isinstance(value, str) and value != value.strip():
-            yield name, f"{name} has white space at its start or end"
+            yield name, f"{name} has leading or trailing white space"
         elif isinstance(value, str) and not _is_unicode(value):
-            yield name, f"{name} holds half a character (a lone surrogate)"
+            yield name, f"{name} contains half a character (a lone surrogate)"
     if ":" in str(config.get("client_id", "")):
-        yield "client_id", "client_id takes no colon (Basic authentication would cut it there)"
+        yield "client_id", "client_id must not contain a colon (HTTP Basic authentication would end it there)"
     if isinstance(config.get("api_url"), str):
         try:
             canonical_url(config["api_url"])
@@ -166,7 +167,7 @@ def _start_date_problem(text: Any, now: float) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be encoded: JSON's escapes and the environment can hold halves of characters."""
+    """Whether a text can be encoded: JSON escapes and environment variables can contain halves of characters."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -174,16 +175,16 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _describe(name: str, value: Any) -> str:
-    # A text is never quoted: it may be a secret, set in the wrong place.
+def _got(name: str, value: Any) -> str:
+    # A text is never quoted: it may be a secret that was set in the wrong place.
     if isinstance(value, str):
-        return "is empty; it " if not value else "cannot be used; it "
+        return "" if value else " (got an empty text)"
     is_quoted = isinstance(value, int | float) and name not in SECRETS
-    return f"is {value!r}; it " if is_quoted else "is of the wrong type; it "
+    return f" (got {value!r})" if is_quoted else " (got another type)"
 
 
-def _takes(definition: Mapping[str, Any]) -> str:
-    """Say in words what a setting takes, from its JSON schema."""
+def _wanted(definition: Mapping[str, Any]) -> str:
+    """Say what a setting must be, from its JSON schema."""
     if "enum" in definition:
         return "one of " + ", ".join(definition["enum"])
     kinds = definition.get("type", [])
@@ -191,7 +192,7 @@ def _takes(definition: Mapping[str, Any]) -> str:
         (kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"), "a value"
     )
     if kind in {"integer", "number"}:
-        noun = "a whole number" if kind == "integer" else "a number"
+        noun = "an integer" if kind == "integer" else "a number"
         low, high = definition.get("minimum"), definition.get("maximum")
         if "exclusiveMinimum" in definition:
             return f"{noun} above {definition['exclusiveMinimum']}, up to {high}"
@@ -200,6 +201,5 @@ def _takes(definition: Mapping[str, Any]) -> str:
         return f"{noun} from {low} to {high}"
     if definition.get("pattern") == HEADER_PATTERN:
         return "a text of printable ASCII"
-    return {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}.get(
-        kind, kind
-    )
+    texts = {"string": "a text that is not empty", "boolean": "true or false", "object": "an object"}
+    return texts.get(kind, kind)

@@ -15,7 +15,7 @@ FEWEST_WORDS = 3
 NO_MESSAGES = (
     # Nouns that a message is completed with.
     *("a list of objects",),
-    *("a whole number", "a text that is not empty", "a JSON object", "the value from your Sequence API"),
+    *("a text that is not empty", "a JSON object", "the value from your Sequence API"),
     *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
     *(
         "number … of the page",

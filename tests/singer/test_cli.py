@@ -139,10 +139,10 @@ def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None
         ('{"bookmarks": {"activity_logs": 7}}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": {"progress_markers": "x"}}}', "progress_markers is not an object"),
         ('{"bookmarks": {"other": {"partitions": [7]}}}', "other cannot be understood: partitions"),
-        ('{"bookmarks": {"activity_logs": {"cursor": 7}}}', "cursor is not text"),
+        ('{"bookmarks": {"activity_logs": {"cursor": 7}}}', "cursor: expected `str | null`, got `int`"),
         (
             '{"bookmarks": {"activity_logs": {"replication_key_value": "soon"}}}',
-            "replication_key_value is not a time",
+            "replication_key_value must be an ISO 8601 time",
         ),
     ],
 )
