@@ -1,6 +1,6 @@
-"""The run: what was read goes to a sink, with a checkpoint whenever one is due.
+"""The run loop: it writes what was read to a sink, and makes a checkpoint whenever one is due.
 
-A checkpoint describes exactly what stands before it, whatever the run ends with.
+A checkpoint describes exactly what was written before it, however the run ends.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ class Sink(Protocol):
     """Where a run's records go."""
 
     def count(self, records: Sequence[Record]) -> int:
-        """Return how many records logs give at most, in all selected streams."""
+        """Return how many rows these records give at most, in all selected streams."""
 
     def write(self, records: Sequence[Record], written: Callable[[Record], None]) -> None:
-        """Write the records of logs, in order, and call `written` with each log as soon as its records are."""
+        """Write the rows of records, in order, and call `written` with each record as soon as its rows are written."""
 
     def checkpoint(self, state: Mapping[str, Any] | None) -> None:
-        """Take the state that describes all that was written; None where the run is not to move the state."""
+        """Take the state that describes everything written so far; None if the run does not move the state."""
 
     def complete(self) -> None:
         """Take note that all records are written."""
 
 
 class Checkpoints:
-    """Makes checkpoints, and says when one is due: by records and by time.
+    """Makes checkpoints, and decides when one is due: after so many rows, or so many seconds.
 
     Args:
         sink: Where they go.
-        state: Returns the state as it is now, or None where the run is not to move it.
-        page_size: How many records a page is expected to have, until one has more.
-        monotonic: Seconds, for measuring.
+        state: Returns the state as it is now, or None if the run does not move it.
+        page_size: How many rows a page is expected to give, until one gives more.
+        monotonic: Seconds since any moment.
     """
 
     def __init__(
@@ -52,38 +52,38 @@ class Checkpoints:
         self._sink = sink
         self._state = state
         self._monotonic = monotonic
-        self._records = 0
+        self._rows = 0
         self._largest_page = page_size
         self._made_at = monotonic()
 
     def make(self) -> None:
-        """Make one."""
+        """Make one now."""
         self._sink.checkpoint(self._state())
-        self._records, self._made_at = 0, self._monotonic()
+        self._rows, self._made_at = 0, self._monotonic()
 
     def parts(self, records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-        """Yield a page's logs in parts, and make a checkpoint wherever one falls due within the page."""
-        count = self._sink.count(records)
-        self._largest_page = max(self._largest_page, count)
-        if self._records + count <= CHECKPOINT_EVERY_RECORDS:
+        """Yield a page's records in parts, and make a checkpoint wherever one is due within the page."""
+        rows = self._sink.count(records)
+        self._largest_page = max(self._largest_page, rows)
+        if self._rows + rows <= CHECKPOINT_EVERY_RECORDS:
             yield records
-            self._records += count
+            self._rows += rows
             return
         part: list[Record] = []
         for record in records:
-            count = self._sink.count([record])
-            if self._records and self._records + count > CHECKPOINT_EVERY_RECORDS:
+            rows = self._sink.count([record])
+            if self._rows and self._rows + rows > CHECKPOINT_EVERY_RECORDS:
                 yield part
                 part = []
                 self.make()
             part.append(record)
-            self._records += count
+            self._rows += rows
         yield part
 
     @property
     def is_due(self) -> bool:
-        """Whether one is due after a whole page: the next page must still fit before the limit."""
-        return self._records + self._largest_page > CHECKPOINT_EVERY_RECORDS or self.seconds_left <= 0
+        """Whether one is due after a whole page: the next page must fit before the limit, too."""
+        return self._rows + self._largest_page > CHECKPOINT_EVERY_RECORDS or self.seconds_left <= 0
 
     @property
     def seconds_left(self) -> float:
@@ -99,7 +99,7 @@ def run(
     after_page: Callable[[RecordPage], None],
     check_stop: Callable[[], None],
 ) -> None:
-    """Read to the end.
+    """Write all pages.
 
     Args:
         pages: What is read.
@@ -118,10 +118,10 @@ def run(
                 checkpoints.make()
             check_stop()
     except BaseException:
-        # Whatever it was, all that was written is described, so that the next run does not write it again.
+        # Whatever happened, the state describes all that was written, so that the next run does not write it again.
         checkpoints.make()
         raise
     sink.complete()
     checkpoints.make()
-    # All is done, but who asked for a stop is to see one.
+    # Everything is written, but a run that was asked to stop must end as stopped.
     check_stop()
