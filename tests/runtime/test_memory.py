@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from tap_sequence.api.transport import MAX_AHEAD_BYTES, MAX_BODY_BYTES
-from tap_sequence.simulator import Simulator
-from tap_sequence.simulator.api import UnknownCursor
+from tap_sequence.simulator import Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
 from tests.conftest import tabulate
 from tests.support.harness import ROOT, TAP, command_arguments, config_for, environment

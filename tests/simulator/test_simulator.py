@@ -455,7 +455,7 @@ def test_a_fault_strikes_the_requests_that_it_names(text: str, struck: set[int])
 def test_what_is_no_fault_is_refused_with_a_word_on_how_to_write_one(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{text!r} is no fault; write REQUESTS=FAULT")):
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is not a fault; write REQUESTS=FAULT")):
         Fault.parse(text)
     with pytest.raises(SystemExit):
         main([f"--fault={text}"])

@@ -24,8 +24,9 @@ from tap_sequence.simulator import (
     Simulator,
 )
 from tap_sequence.simulator.__main__ import main
-from tap_sequence.simulator.api import PATH
-from tap_sequence.simulator.drift import DATE_AHEAD, DRIFTS
+from tap_sequence.simulator.api import ACTIVITY_LOGS_PATH
+from tap_sequence.simulator.drift import DRIFTS
+from tap_sequence.simulator.drift_pages import DATE_AHEAD
 from tap_sequence.simulator.faults import Response
 
 HEADERS = {"authorization": "Basic " + base64.b64encode(":".join(DEMO_CREDENTIALS).encode()).decode()}
@@ -40,7 +41,7 @@ def account(*drifts: str, logs: int = 150, **options: Any) -> SimulatedApi:
 
 
 def ask(api: SimulatedApi, **query: str) -> Response:
-    response = api.respond(PATH, {**ASCENDING, **query}, HEADERS)
+    response = api.respond(ACTIVITY_LOGS_PATH, {**ASCENDING, **query}, HEADERS)
     assert response.status == 200, response.body
     return response
 
@@ -107,7 +108,7 @@ def test_differences_apply_together_whatever_is_asked(
     api = SimulatedApi(Options(drift=drift, cursor_kind=kind, end_of_list=end))
     api.store.grow(12)
     for parameters in ({"limit": "5"}, query):
-        assert api.respond(PATH, parameters, HEADERS).status in {200, 400}
+        assert api.respond(ACTIVITY_LOGS_PATH, parameters, HEADERS).status in {200, 400}
 
 
 def test_one_log_in_so_many_is_changed_and_no_other() -> None:
