@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import Any
 
-from tap_sequence.errors import StateError
+from tap_sequence.errors import StreamStateError
 from tap_sequence.sync.timestamps import parse_timestamp
 
 REPLICATION_KEY = "createdAt"
@@ -141,8 +141,4 @@ def check_shape(state: Mapping[str, Any]) -> None:
     ):
         problem = "cursor is of no use without the query that it belongs to"
     if problem is not None:
-        msg = (
-            f"The state of stream activity_logs cannot be understood: {problem}. Nothing was emitted. Mend the state, "
-            "or start without it to read the whole log again."
-        )
-        raise StateError(msg)
+        raise StreamStateError(stream="activity_logs", problem=problem)

@@ -20,10 +20,9 @@ NO_MESSAGES = (
         "a count or null",
         "an object of texts",
         "a list of texts",
-        "a list of objects",
     ),
     *("a whole number", "a text that is not empty", "a JSON object", "the value from your Sequence API"),
-    *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
+    *("The config file", "it is closed"),
     *(
         "number … of the page",
         "a page ahead",
@@ -42,13 +41,14 @@ NO_MESSAGES = (
         "Check the user and password",
     ),
     " Did you mean …?",
+    "Nothing was emitted. Fix the state",
     # Why no cursors are guessed, in a line at level info.
     *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
     "requests for them fail",
     # Help, and what --test says where all is well.
     *(
         "| Stream |",
-        "Use --test to ask",
+        "Use --test to request",
         "Settings (in the --config file",
         "Hash of the actor's e-mail address",
     ),

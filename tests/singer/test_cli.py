@@ -130,7 +130,7 @@ def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("no json", "not JSON"),
+        ("no json", "not valid JSON"),
         ("", "is empty"),
         ('{"type": "STATE", "value": {}}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": {"replication_key_valu": "2026-01-01"}}}', "replication_key_valu"),
@@ -221,7 +221,7 @@ def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) 
 def test_a_test_of_something_else_is_refused(tmp_path: Path) -> None:
     run = run_process(tmp_path, {"environment": "demo"}, "--test=everything")
     assert (run.status, run.messages) == (2, [])
-    assert "--test takes nothing, or schema." in run.stderr
+    assert "--test accepts no value other than schema." in run.stderr
 
 
 def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import re
 import pytest
 from singer_sdk import Stream, Tap
 from singer_sdk.contrib.msgspec import MsgSpecWriter, serialize_jsonl
-from singer_sdk.mapper import SameRecordTransform, StreamMap
+from singer_sdk.mapper import PluginMapper, SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 from singer_sdk.singerlib import RecordMessage
 
-from tap_sequence.singer.shared_stream import SharedPageStream
-from tap_sequence.singer.streams import ActivityLogItemStream, ActivityLogStream, _is_not_announcement
+from tap_sequence.singer.cli import ENVIRONMENT_PREFIX
+from tap_sequence.singer.reader_stream import ReaderStream
+from tap_sequence.singer.shared_stream import SharedPageStream, _is_not_announcement
+from tap_sequence.singer.streams import ActivityLogItemStream, ActivityLogStream
 from tap_sequence.singer.tap import SequenceTap
 
 
@@ -27,6 +29,8 @@ from tap_sequence.singer.tap import SequenceTap
         (Stream, "finalize_state_progress_markers", ["self", "state"]),
         (Tap, "_handle_termination", ["self", "signum", "frame"]),
         (Tap, "setup_mapper", ["self"]),
+        (PluginMapper, "__init__", ["self", "plugin_config", "logger"]),
+        (Tap, "invoke", ["about", "about_format", "config", "state", "catalog"]),
         (PluginBase, "_validate_config", ["self", "raise_errors"]),
         (MsgSpecWriter, "format_message", ["self", "message"]),
         (SingerCommand, "__init__", ["self", "args", "logger", "kwargs"]),
@@ -42,6 +46,11 @@ def test_the_sdk_still_calls_what_is_overridden() -> None:
     assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
     assert "self._handle_termination" in inspect.getsource(PluginBase._setup_signal_handlers)
     assert "stream.finalize_state_progress_markers()" in inspect.getsource(Tap.sync_all)
+    assert "self.setup_mapper()" in inspect.getsource(Tap.__init__)
+
+
+def test_environment_prefix_is_the_sdks() -> None:
+    assert SequenceTap._env_var_prefix == ENVIRONMENT_PREFIX
 
 
 def test_a_record_on_its_way_meets_nothing_but_what_the_page_writer_looks_at() -> None:
@@ -69,7 +78,6 @@ def test_the_tap_overrides_nothing_else_that_is_private() -> None:
         names = {name for name in vars(child) if name.startswith("_") and not name.startswith("__")}
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
 
-    assert overridden(ActivityLogStream, Stream) == {"_sync_records"}
-    assert overridden(SharedPageStream, Stream) == set()
-    assert overridden(ActivityLogItemStream, Stream) == {"_sync_records"}
+    assert overridden(SharedPageStream, Stream) == overridden(ReaderStream, Stream) == {"_sync_records"}
+    assert overridden(ActivityLogStream, Stream) == overridden(ActivityLogItemStream, Stream) == set()
     assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}
