@@ -19,8 +19,8 @@ from typing import IO, Any
 import msgspec
 import pytest
 
+from tap_sequence.runtime.interruptible_wait import InterruptibleWait
 from tap_sequence.runtime.signals import PATIENCE_SECONDS, StoppedError, StopSignals
-from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.simulator import Fault, Simulator
 from tests.support.harness import (
     TAP,
@@ -210,7 +210,7 @@ def test_a_run_whose_target_hangs_is_stopped_at_a_lines_end_and_the_next_one_bri
     assert output.endswith(b"\n")
     messages = parse_lines(output.decode())
     errors = (tmp_path / "stderr").read_text()
-    assert f"Stopped by {signals[0].name}, while the target did not read on." in errors
+    assert f"Stopped by {signals[0].name}, while the target was not reading." in errors
     assert "Traceback" not in errors
 
     states = [message["value"] for message in messages if message["type"] == "STATE"]
@@ -310,7 +310,7 @@ def test_the_patience_with_a_target_ends_after_some_seconds_or_with_the_second_s
     signals.handle(signal.SIGHUP)
     signals.check_patience()
     clock[0] += PATIENCE_SECONDS
-    with pytest.raises(StoppedError, match="did not read") as stopped:
+    with pytest.raises(StoppedError, match="was not reading") as stopped:
         signals.check_patience()
     assert stopped.value.exit_status == 129
 
