@@ -1,4 +1,4 @@
-"""The private parts of the SDK that the tap overrides or calls: a new SDK that moves one fails here first."""
+"""The parts of the SDK that the tap overrides or calls although they are private: a new SDK that moves one fails here."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from tap_sequence.singer.tap import SequenceTap
         (SingerCommand, "__init__", ["self", "args", "logger", "kwargs"]),
     ],
 )
-def test_the_sdk_still_has_it(owner: type, name: str, parameters: list[str]) -> None:
+def test_sdk_member_has_the_expected_parameters(owner: type, name: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
 
 
-def test_the_sdk_still_calls_what_is_overridden() -> None:
+def test_sdk_calls_the_overridden_members() -> None:
     assert "self._sync_records(" in inspect.getsource(Stream.sync)
     assert "and self.emit_activate_version_messages" in inspect.getsource(Stream.sync)
     assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
@@ -53,7 +53,7 @@ def test_environment_prefix_is_the_sdks() -> None:
     assert SequenceTap._env_var_prefix == ENVIRONMENT_PREFIX
 
 
-def test_a_record_on_its_way_meets_nothing_but_what_the_page_writer_looks_at() -> None:
+def test_sdk_processes_a_record_only_as_the_page_writer_expects() -> None:
     way = inspect.getsource(Stream._generate_record_messages)
     assert re.findall(r"self\.(\w+)", way) == [
         *("effective_schema", "schema", "mask", "name", "TYPE_CONFORMANCE_LEVEL", "logger"),
@@ -68,12 +68,12 @@ def test_a_record_on_its_way_meets_nothing_but_what_the_page_writer_looks_at() -
     assert "encoder.encode_into(" in inspect.getsource(serialize_jsonl)
 
 
-def test_the_sdks_announcement_of_an_error_still_reads_as_the_filter_expects() -> None:
+def test_sdk_error_announcement_matches_the_filter() -> None:
     assert "An unhandled error occurred while syncing" in inspect.getsource(Stream.sync)
     assert _is_not_announcement.__doc__
 
 
-def test_the_tap_overrides_nothing_else_that_is_private() -> None:
+def test_tap_overrides_no_other_private_member() -> None:
     def overridden(child: type, parent: type) -> set[str]:
         names = {name for name in vars(child) if name.startswith("_") and not name.startswith("__")}
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
