@@ -128,7 +128,7 @@ class SimulatedApi:
             delay = self._random.uniform(*options.latency)
         response = self._over_limit() or self._route(path, query, headers)
         for fault in options.faults:
-            if fault.strikes(number):
+            if fault.applies_to(number):
                 response = fault.apply(response)
         response = dataclasses.replace(
             response,

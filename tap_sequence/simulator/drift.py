@@ -74,7 +74,7 @@ class Drift:
             raise ValueError(msg)
         return cls(name, int(every)) if colon else cls(name)
 
-    def strikes(self, log_id: str) -> bool:
+    def applies_to(self, log_id: str) -> bool:
         """Return whether it changes the log with this id."""
         return self.name in LOG_DRIFTS and zlib.crc32(log_id.encode()) % self.every == 0
 
@@ -95,7 +95,7 @@ def drift_response(drifts: Sequence[Drift], query: Mapping[str, str], response: 
     for log in page["items"]:
         log_id = log["id"]
         for drift in drifts:
-            if drift.strikes(log_id):
+            if drift.applies_to(log_id):
                 LOG_DRIFTS[drift.name](log)
     for drift in drifts:
         if drift.name in PAGE_DRIFTS:

@@ -198,7 +198,7 @@ class Fault:
             raise ValueError(msg) from None
         return fault
 
-    def strikes(self, number: int) -> bool:
+    def applies_to(self, number: int) -> bool:
         """Return whether it applies to a request."""
         return number >= self.first and (self.last is None or number <= self.last)
 

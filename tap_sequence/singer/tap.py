@@ -205,10 +205,12 @@ class SequenceTap(Tap):
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         self.stop_signals.handle(signum)
 
-    # The SDK's own parses each file again, and quotes what it cannot parse.
+    # The SDK's own quotes what it cannot parse.
     @classmethod
     @override
-    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
+    def cb_config(  # type: ignore[override]  # the SDK's type is private
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> ConfigInput:
         given = ConfigInput.read(value)
         MASK.add(find_secrets(given.config))
         return given
@@ -237,7 +239,7 @@ class SequenceTap(Tap):
         *,
         about: bool = False,
         about_format: str | None = None,
-        config: Any = None,
+        config: ConfigInput | None = None,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
     ) -> None:
@@ -245,6 +247,7 @@ class SequenceTap(Tap):
             cls.print_about(about_format)
             return
         cls.print_version(print_fn=cls.logger.info)
+        config = config or ConfigInput()
         tap = cls(
             config=config.config,
             state=None if state is None else read_object(state, "state"),

@@ -253,7 +253,7 @@ def log_page(**fields: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
         log_page(),
         log_page(createdAt=TERMINAL),
@@ -263,8 +263,8 @@ def log_page(**fields: Any) -> bytes:
         response(302, b"", f"Location: https://{TERMINAL}.example/"),
     ],
 )
-def test_response_writes_no_control_characters(tmp_path: Path, answer: bytes) -> None:
-    with answering(lambda _: answer) as base_url:
+def test_response_writes_no_control_characters(tmp_path: Path, body: bytes) -> None:
+    with answering(lambda _: body) as base_url:
         config = {"api_url": base_url, "client_id": "i", "client_secret": "s", "retry_budget_seconds": 0}
         run = run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"})
         test = run_process(tmp_path, config, "--test")

@@ -74,13 +74,13 @@ BOMBS: Mapping[str, Change] = {
 def arm(simulator: Simulator, change: Change, size: int) -> None:
     """Make every page from the fourth request on decompress to so many bytes."""
     respond = simulator.api.respond
-    answered = 0
+    responses = 0
 
     def bomb(path: str, query: dict[str, str], headers: dict[str, str]) -> Response:
-        nonlocal answered
-        answered += 1
+        nonlocal responses
+        responses += 1
         response = respond(path, query, headers)
-        if answered <= PAGES_BEFORE or response.status != HTTPStatus.OK:
+        if responses <= PAGES_BEFORE or response.status != HTTPStatus.OK:
             return response
         page = msgspec.json.decode(response.body)
         if page["items"]:

@@ -104,6 +104,7 @@ def shared() -> Iterator[Simulator]:
         *((400, "BadRequest", {"params": {"limit": x}}) for x in ("0", "101", "x", "-1", "1.5", "")),
         *((400, "BadRequest", {"params": {"sortOrder": order}}) for order in ("asc", "")),
         (404, "NotFound", {"path": "/00000000-0000-7000-8000-000000000000"}),
+        *((404, "NotFound", {"path": path}) for path in ("/", "/some-id/more", "-of-another-endpoint")),
         (405, "MethodNotAllowed", {"method": "POST", "data": b"body"}),
     ],
 )
@@ -372,7 +373,7 @@ ERRORS: dict[str, tuple[type[Exception], ...]] = {
     "bad-gzip": (requests.exceptions.ContentDecodingError,),
     "cut": (requests.exceptions.ChunkedEncodingError,),
 }
-ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
+RESPONSES: dict[str, Callable[[requests.Response], bool]] = {
     "429": lambda r: r.status_code == 429 and "Retry-After" not in r.headers,
     "429:7": lambda r: r.status_code == 429 and r.headers["Retry-After"] == "7",
     "429:date:0": lambda r: r.status_code == 429 and r.headers["Retry-After"].endswith(" GMT"),
@@ -407,11 +408,11 @@ ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
 
 
 def test_faults_are_all_tested() -> None:
-    tested = {fault.partition(":")[0] for fault in (*ERRORS, *ANSWERS)}
+    tested = {fault.partition(":")[0] for fault in (*ERRORS, *RESPONSES)}
     assert tested >= FAULTS.keys()
 
 
-@pytest.mark.parametrize("fault", [*ERRORS, *ANSWERS])
+@pytest.mark.parametrize("fault", [*ERRORS, *RESPONSES])
 def test_fault_changes_its_request_alone(simulate: Simulate, fault: str) -> None:
     simulator = simulate(5, faults=[Fault.parse(f"2={fault}")])
     good = page(simulator, limit=3)
@@ -419,7 +420,7 @@ def test_fault_changes_its_request_alone(simulate: Simulate, fault: str) -> None
         with pytest.raises(ERRORS[fault]):
             get(simulator, params={"limit": 3})
     else:
-        assert ANSWERS[fault](get(simulator, params={"limit": 3}))
+        assert RESPONSES[fault](get(simulator, params={"limit": 3}))
     assert page(simulator, limit=3) == good
     assert len(simulator.requests) == 3
 
@@ -437,7 +438,7 @@ def test_page_fault_without_anything_to_change_changes_nothing(simulate: Simulat
     [("2=500", {2}), ("2-4=429:1", {2, 3, 4}), ("3-=html", {3, 4, 5}), ("1-1=slow:2.5", {1})],
 )
 def test_fault_applies_to_the_named_requests(text: str, struck: set[int]) -> None:
-    assert {number for number in range(1, 6) if Fault.parse(text).strikes(number)} == struck
+    assert {number for number in range(1, 6) if Fault.parse(text).applies_to(number)} == struck
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def pages(api: SimulatedApi) -> list[dict[str, Any]]:
 def struck(api: SimulatedApi) -> dict[str, Any]:
     """Return the first log that the drift changes."""
     ids = api.store.ids()
-    place = next(place for place, id_ in enumerate(ids) if api.options.drift[0].strikes(id_))
+    place = next(place for place, id_ in enumerate(ids) if api.options.drift[0].applies_to(id_))
     log: dict[str, Any] = page(api)["items"][place]
     return log
 
@@ -116,7 +116,7 @@ def test_drift_changes_one_log_in_every() -> None:
     for drift in ("actor-null", "actor-null:2", "actor-null:1"):
         api = account(drift)
         changed = {log["id"] for log in page(api)["items"] if item(log)["activityLogActor"] is None}
-        assert changed == {id_ for id_ in ids[:100] if api.options.drift[0].strikes(id_)}
+        assert changed == {id_ for id_ in ids[:100] if api.options.drift[0].applies_to(id_)}
         share = len(changed) / 100
         assert abs(share - 1 / api.options.drift[0].every) < 0.1
         untouched = [log for log in page(api)["items"] if log["id"] not in changed]
