@@ -9,9 +9,9 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    # Until the tap takes signals itself, one ends the process at once, and quietly: the imports take a second.
+    # Imports take a second. Until the tap handles signals itself, SIGINT ends the process at once, without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # What is imported stays: to search it for garbage, again and again, would take a tenth of the start.
+    # Imported modules are never garbage: collecting meanwhile would take a tenth of the start-up time.
     gc.disable()
     from tap_sequence.runtime.memory import share_freed_memory  # noqa: PLC0415
     from tap_sequence.singer.tap import SequenceTap  # noqa: PLC0415
@@ -19,8 +19,8 @@ def main() -> None:
     share_freed_memory()
     gc.freeze()
     gc.enable()
-    # A thread whose turn it is to send a request is not to wait long for the one that writes records: what is late on its way
-    # runs into the API's limit together with what comes after it.
+    # A thread that sends a request must not wait long for the one that writes records: a late request hits the API's rate
+    # limit together with the next one.
     sys.setswitchinterval(0.0005)
     SequenceTap.cli()
 

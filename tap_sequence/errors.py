@@ -53,16 +53,89 @@ class TapSequenceError(Exception):
         return self.template.format_map(vars(self)) if self.template else super().__str__()
 
 
+@dataclass(eq=False)
 class SettingsError(TapSequenceError):
-    """A setting is unknown, missing or out of range."""
+    """Settings are unknown, missing or out of range.
+
+    Attributes:
+        problems: What is wrong with each, separated by semicolons.
+    """
+
+    kind = FailureKind.CONFIG
+    template = "Settings: {problems}."
+
+    problems: str
 
 
 class InputFileError(TapSequenceError):
-    """A file named on the command line cannot be read or is not what it should be."""
+    """A file named on the command line cannot be read, or does not hold a JSON object."""
+
+    kind = FailureKind.CONFIG
+
+
+class InlineConfigError(InputFileError):
+    """`--config` was given settings in place of a file's name."""
+
+    template = "--config must be the name of a file (got its content). Write the settings to a file, or use --config=ENV."
+
+
+@dataclass(eq=False)
+class UnreadableFileError(InputFileError):
+    """The file is missing, not readable, or not UTF-8 text."""
+
+    template = "{file} cannot be read: {reason}. Check {option}."
+
+    file: str
+    reason: str
+    option: str
+
+
+@dataclass(eq=False)
+class EmptyFileError(InputFileError):
+    """The file is empty; a state file often is after a failed run."""
+
+    template = "{file} is empty. Omit {option}, or write a JSON object to the file."
+
+    file: str
+    option: str
+
+
+@dataclass(eq=False)
+class InvalidJsonError(InputFileError):
+    """The file is not JSON, or nested too deeply to be parsed."""
+
+    template = "{file} is not valid JSON: {reason}. Fix the file."
+
+    file: str
+    reason: str
+
+
+@dataclass(eq=False)
+class NotAnObjectError(InputFileError):
+    """The file is JSON, but not an object."""
+
+    template = "{file} must be a JSON object (got {found}). Fix the file."
+
+    file: str
+    found: str
 
 
 class CatalogError(TapSequenceError):
-    """The catalog asks for what cannot be done."""
+    """The catalog cannot be followed."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class MixedReplicationMethodsError(CatalogError):
+    """Streams that are read together have different replication methods."""
+
+    template = (
+        "The catalog gives {streams} different replication methods, but they are read together. Nothing was emitted. "
+        "Give them the same replication-method, or select one of them."
+    )
+
+    streams: str
 
 
 class StateError(TapSequenceError):
@@ -71,13 +144,23 @@ class StateError(TapSequenceError):
     kind = FailureKind.CONFIG
 
 
+class NotSingerStateError(StateError):
+    """The state has no `bookmarks`, or they are not objects."""
+
+    template = (
+        'The state is not a Singer state, which looks like {{"bookmarks": {{"activity_logs": {{…}}}}}}. '
+        + _NOTHING_EMITTED
+    )
+
+
 @dataclass(eq=False)
-class UnreadableStateError(StateError):
-    """A stream's part of the state is not what any version of the tap writes."""
+class StreamStateError(StateError):
+    """The state of a stream does not have the shape that the tap, or the SDK, writes."""
+
+    template = "The state of stream {stream} cannot be understood: {problem}. " + _NOTHING_EMITTED
 
     stream: str
     problem: str
-    template = f"The state of stream {{stream}} cannot be read: {{problem}}. {_NOTHING_EMITTED}"
 
 
 @dataclass(eq=False)
@@ -89,6 +172,48 @@ class FutureStateError(StateError):
         "The state cannot be used: its replication_key_value ({replication_key_value}) is in the future, so that every log "
         f"would be skipped. {_NOTHING_EMITTED}"
     )
+
+
+class NestingError(TapSequenceError):
+    """A log is nested too deeply for the message that is to hold it."""
+
+    template = (
+        "The log after the last record is nested too deeply to be written. Nothing is lost: the last STATE is before it. "
+        "Ask Sequence's support about its content."
+    )
+
+
+@dataclass(eq=False)
+class StreamMapError(TapSequenceError):
+    """A stream map is wrong, or failed at a record."""
+
+    kind = FailureKind.CONFIG
+    template = "stream_maps cannot be applied: {reason}. Check stream_maps in the settings."
+
+    reason: str
+
+
+@dataclass(eq=False)
+class OutputError(TapSequenceError):
+    """Standard output cannot be written to."""
+
+    kind = FailureKind.CONFIG
+    template = (
+        "Standard output cannot be written to: {reason}. Check where it is redirected to, then run again with the last "
+        "STATE that was written completely."
+    )
+
+    reason: str
+
+
+@dataclass(eq=False)
+class UnexpectedError(TapSequenceError):
+    """Any other error."""
+
+    template = "Unexpected {name}: {text}. This is a bug in tap-sequence; please report it."
+
+    name: str
+    text: str
 
 
 class RequestError(TapSequenceError):

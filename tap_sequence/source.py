@@ -19,9 +19,9 @@ from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan
 from tap_sequence.prefetch.pool import PrefetchPool
+from tap_sequence.runtime.interruptible_wait import InterruptibleWait
 from tap_sequence.runtime.progress import Progress, RunStats, counted, display_for
 from tap_sequence.runtime.signals import StopSignals
-from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import IncrementalReader

@@ -384,7 +384,7 @@ def expected_ids(account: Account, row: Row, start_date: str | None) -> list[str
     for log in account.store.logs():
         if parse_timestamp(log["createdAt"]) < since:
             continue
-        names = {one.name for one in row.drift if one.strikes(log["id"])}
+        names = {one.name for one in row.drift if one.applies_to(log["id"])}
         if "id-number" in names:
             found.append(str(UUID(log["id"]).int % 2**53))
         elif not (row.later_settings and names):

@@ -1,1 +1,1 @@
-"""What belongs to the process rather than to Sequence or Singer."""
+"""The process: signals, waits, standard output, log records, progress and memory."""

@@ -1,4 +1,4 @@
-"""Finds the process's log handlers, whoever set them up."""
+"""All log handlers of the process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def every_handler() -> Iterator[logging.Handler]:
-    """Yield the handlers of all loggers; one that several loggers share comes once for each of them."""
+    """Yield the handlers of all loggers. A handler that several loggers share is yielded once for each."""
     for logger in (logging.getLogger(), *logging.Logger.manager.loggerDict.values()):
-        # A placeholder for a logger that nobody has asked for yet has none.
+        # A placeholder for a logger that does not exist yet has none.
         yield from getattr(logger, "handlers", ())

@@ -1,4 +1,4 @@
-"""Cleans every log record of the process as it is made, so that no handler, of whatever kind, can write it raw."""
+"""Removes secrets and addresses from every log record as it is made, so that no handler can write them."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from tap_sequence.runtime.handlers import every_handler
 from tap_sequence.text.redaction import MASK, clean, hide, withheld
 
 _OWN_LOGGERS = {"tap-sequence", "singer_sdk"}
-"""Loggers whose messages are written here or by the SDK, with text from outside in their arguments alone. All others, and
-whatever is logged for debugging, may have it anywhere."""
+"""Loggers whose messages come from this package or the SDK, with text from outside in their arguments alone. Other loggers,
+and messages at level debug, may have it anywhere."""
 
 _OWN_TYPES = __name__.partition(".")[0]
-"""Where types are defined that are careful with what they quote."""
+"""The package whose types never show a secret."""
 
 _STANDARD_ATTRIBUTES = {*logging.makeLogRecord({}).__dict__, "message", "asctime"}
 
 
 def clean_log_records() -> None:
-    """Clean all records from now on, of every logger, for every handler, whoever set them up."""
+    """Clean all records of all loggers from now on."""
     factory = logging.getLogRecordFactory()
     if not isinstance(factory, CleaningFactory):
         logging.setLogRecordFactory(CleaningFactory(factory))
     for handler in every_handler():
-        # What is given as `extra` is put into a record only after it was made.
+        # `extra` is added to a record after it is made.
         if _clean_extra not in handler.filters:
             handler.addFilter(_clean_extra)
 
 
 class CleaningFactory:
-    """Makes log records that are clean from the start.
+    """Makes clean log records.
 
     Args:
-        inner: The factory that made them until now.
+        inner: The factory before, which makes the raw records.
     """
 
     def __init__(self, inner: Callable[..., logging.LogRecord]) -> None:
         self._inner = inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        """Make a record of the arguments that `logging.LogRecord` takes."""
+        """Return a clean record. The arguments are those of `logging.LogRecord`."""
         record = self._inner(*args, **kwargs)
         _clean_message(record)
         if record.exc_info and record.exc_info[1] is not None:
@@ -60,11 +60,11 @@ def _clean_message(record: logging.LogRecord) -> None:
         else:
             raw = record.getMessage()
             text = _shown(raw)
-        # Handlers that send a record as it is send its arguments as well.
+        # Handlers that send a record as an object send its arguments too.
         arguments = repr(record.args) if record.args else ""
         is_clean = isinstance(record.msg, str) and text == raw and hide(arguments) == arguments
-    except Exception:  # noqa: BLE001  # logging would write the raw message to say that it cannot be put together
-        text, is_clean = f"(a log line of {record.module} that cannot be formatted)", False
+    except Exception:  # noqa: BLE001  # logging would report the raw message
+        text, is_clean = f"(a message of {record.module} that cannot be formatted)", False
     if not is_clean:
         record.msg, record.args = text, ()
 
@@ -74,7 +74,7 @@ def _is_own(record: logging.LogRecord) -> bool:
 
 
 def _clean_value(value: Any) -> Any:
-    """Return a value as it is, where all that could be written of it may be shown, else what may be."""
+    """Return a value unchanged if every way to write it may be shown, else the text that may be shown."""
     if value is None or isinstance(value, int | float) or _is_of_own_type(value):
         return value
     shown = _shown(value)
@@ -99,20 +99,20 @@ def _clean_extra(record: logging.LogRecord) -> bool:
     for name in record.__dict__.keys() - _STANDARD_ATTRIBUTES:
         try:
             shown = _clean_value(getattr(record, name))
-        except Exception:  # noqa: BLE001  # what cannot be written cannot be shown
+        except Exception:  # noqa: BLE001  # its text is unknown
             shown = None
         setattr(record, name, shown)
     return True
 
 
 def _stand_in(error: BaseException, seen: set[int]) -> BaseException:
-    """Return an error that is called the same, with a message that was cleaned, and so on for what it came from."""
+    """Return an error of the same name, traceback and causes, with clean messages."""
     seen.add(id(error))
     kind = type(error)
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     try:
         text = _shown(error)
-    except Exception:  # noqa: BLE001  # an error that cannot say what it is about is still one
+    except Exception:  # noqa: BLE001  # an error without a message is still an error
         text = ""
     result: BaseException = type(kind.__name__, (Exception,), names)(text)
     result.__traceback__ = error.__traceback__

@@ -1,4 +1,4 @@
-"""Lets the process give back what it has freed."""
+"""Makes the C library return freed memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LARGE_BYTES = 2**20
 
 
 def share_freed_memory() -> None:
-    """Let all threads use the same part of the C library's memory, and large blocks go back at once; on Linux with glibc.
+    """Use one malloc arena for all threads, and return large blocks at once; on Linux with glibc.
 
-    Otherwise each thread keeps for itself what a page took that it has once decoded: sixteen of them up to a gigabyte.
+    Otherwise each thread keeps the memory of the largest page that it decoded: up to a gigabyte for sixteen threads.
     """
     if sys.platform != "linux":
         return

@@ -1,4 +1,4 @@
-"""How far a run is, for the person who waits for it: a bar on a terminal, else a log line now and then."""
+"""Progress of a run: a bar on a terminal, else a log message every 30 seconds."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _BAR_WITHOUT_TOTAL = "{desc}"
 
 @dataclass
 class RunStats:
-    """What a run has done so far.
+    """Counts of a run so far.
 
     Attributes:
         read: Logs read.
-        emitted: Logs emitted, however many records each of them gives.
-        seen: Logs passed over, because they were emitted before.
-        total: How many logs the API says there are; None where it does not, or where this run reads only some of them.
-        seconds: How long the run has been going on.
+        emitted: Logs emitted, whatever their number of records.
+        seen: Logs skipped because they were emitted before.
+        total: Number of logs in the list; None if the API does not return it, or if the run reads only some of them.
+        seconds: Duration of the run.
     """
 
     read: int = 0
@@ -50,23 +50,23 @@ class RunStats:
 
     @property
     def rate(self) -> float:
-        """Logs read in a second. Over the whole run: pages come in bursts."""
+        """Logs read per second, averaged over the whole run because pages arrive in bursts."""
         return self.read / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the run will take if it goes on as it did; None where nothing tells yet."""
+        """Estimated remaining seconds at the current rate; None if there is no estimate yet."""
         if self.total is None or not self.rate or self.seconds < _SECONDS_TO_SETTLE:
             return None
         return max(0, self.total - self.read) / self.rate
 
     @property
     def share(self) -> float | None:
-        """Which part of the logs was read, 0 to 1; None where nothing tells."""
+        """Fraction of the logs that was read, 0 to 1; None if the total is unknown."""
         return min(1.0, self.read / self.total) if self.total else None
 
     def describe(self, *, with_share: bool) -> str:
-        """Return how far the run is, in one line."""
+        """Return the progress in one line."""
         rate = f"{self.rate:,.0f} logs/s"
         if self.total is None:
             return f"{counted(self.read, 'log')} in {duration(self.seconds)}, {rate}"
@@ -75,7 +75,7 @@ class RunStats:
         return f"{self.read:,} of {self.total:,} logs{share}, {rate}{left}"
 
     def summary(self) -> str:
-        """Return what there is to say of the logs when all is done."""
+        """Return the result in one line."""
         rate = self.emitted / self.seconds if self.seconds > 0 else 0.0
         return (
             f"{counted(self.emitted, 'log')} emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
@@ -84,12 +84,12 @@ class RunStats:
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return a number of things, in words for one of them or for many."""
+    """Return a number with its noun, in the singular or plural."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as one would say it."""
+    """Return a duration in hours, minutes and seconds, at most two of them."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -98,25 +98,25 @@ def duration(seconds: float) -> str:
 
 
 class Display(AbstractContextManager[None]):
-    """Shows a tally every so many seconds, from when it is entered until it is left."""
+    """Shows progress periodically while it is entered."""
 
     every_seconds: float
 
     @abstractmethod
     def show(self, stats: RunStats) -> None:
-        """Show how it stands."""
+        """Show the counts."""
 
     @override
     def __enter__(self) -> None:
-        """Begin to show."""
+        """Prepare the display."""
 
     @override
     def __exit__(self, *_: object) -> None:
-        """Show no more."""
+        """Remove the display."""
 
 
 class Lines(Display):
-    """Log lines, for a run that nobody sits before."""
+    """Log messages, for a run that nobody watches."""
 
     every_seconds = LINE_EVERY_SECONDS
 
@@ -129,20 +129,20 @@ class Lines(Display):
 
 
 class Bar(Display):
-    """A bar on a terminal, with log lines going by above it.
+    """A bar on a terminal, with log messages above it.
 
     Args:
-        terminal: What it is drawn on.
+        terminal: The terminal's stream.
     """
 
     every_seconds = BAR_EVERY_SECONDS
 
     def __init__(self, terminal: TextIO) -> None:
-        # Only a run that someone watches needs it.
+        # Imported for watched runs only.
         from tqdm import tqdm  # noqa: PLC0415
 
         class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
-            monitor_interval = 0  # no thread of its own: the run says when to look
+            monitor_interval = 0  # no thread: the run refreshes the bar
 
         self._terminal = terminal
         self._new_bar: Callable[..., Any] = _Bar
@@ -151,7 +151,7 @@ class Bar(Display):
 
     @override
     def __enter__(self) -> None:
-        # Each handler keeps what it lets through, and how it writes it.
+        # Each handler keeps its level, filters and format.
         for handler in _handlers_on_console():
             self._redirected.append((handler, handler.stream))
             handler.setStream(_AboveBar(handler.stream, self._new_bar))
@@ -169,7 +169,7 @@ class Bar(Display):
     @override
     def show(self, stats: RunStats) -> None:
         self._bar.n = stats.read
-        # tqdm takes a total that is exceeded for none.
+        # tqdm ignores a total that is exceeded.
         self._bar.total = None if stats.total is None else max(stats.total, stats.read)
         has_bar = bool(stats.total) and _size(self._terminal).columns >= _NARROWEST_WITH_BAR
         self._bar.bar_format = _BAR if has_bar else _BAR_WITHOUT_TOTAL
@@ -180,16 +180,16 @@ class Bar(Display):
         try:
             act()
         except OSError:
-            # The terminal is gone, the run is not.
+            # The terminal was closed; the run continues.
             self._bar.disable = True
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """Counts what a run does and has it shown, from when it is entered until it is left.
+    """Counts and displays the progress of a run while it is entered.
 
     Args:
-        display: What shows it.
-        monotonic: Seconds, for measuring.
+        display: Shows it.
+        monotonic: Monotonic clock in seconds.
     """
 
     def __init__(self, display: Display, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -211,21 +211,21 @@ class Progress(AbstractContextManager["Progress"]):
         self._display.__exit__(None, None, None)
 
     def page_done(self, *, read: int, emitted: int, seen: int, total: int | None) -> None:
-        """Count a page; for the parameters see Tally, whose counts it adds to."""
+        """Add a page to `stats`; the parameters are those of RunStats."""
         self.stats.read += read
         self.stats.emitted += emitted
         self.stats.seen += seen
-        # A total that cannot be right says nothing of how far the run is.
+        # An impossible total gives no estimate.
         self.stats.total = total if total is not None and 0 <= total <= _MOST_LOGS else None
         if self.seconds_to_tick() <= 0:
             self.tick()
 
     def seconds_to_tick(self) -> float:
-        """Return in how many seconds `tick` is due."""
+        """Return the number of seconds until `tick` is due."""
         return self._due_at - self._monotonic()
 
     def tick(self) -> None:
-        """Show how it stands."""
+        """Show the progress now."""
         self._count_seconds()
         self._due_at = self._monotonic() + self._display.every_seconds
         self._display.show(self.stats)
@@ -235,7 +235,7 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | None) -> Display:
-    """Return what suits: a bar where someone looks at standard error and nothing else is written there."""
+    """Return a bar if standard error is a terminal that standard output does not share, else log messages."""
     is_watched = stderr is not None and stderr.isatty() and not (stdout is not None and stdout.isatty())
     # On a terminal without a size tqdm would draw nothing.
     if stderr is not None and is_watched and all(_size(stderr)):
@@ -244,7 +244,7 @@ def display_for(logger: logging.Logger, stderr: TextIO | None, stdout: TextIO | 
 
 
 def _size(terminal: TextIO) -> os.terminal_size:
-    """Return columns and lines, those of old if the terminal does not tell."""
+    """Return columns and lines; 80 and 24 if the terminal does not report them."""
     try:
         return os.get_terminal_size(terminal.fileno())
     except (OSError, ValueError):
@@ -252,10 +252,10 @@ def _size(terminal: TextIO) -> os.terminal_size:
 
 
 class _AboveBar:
-    """A stream on the terminal whose text goes by above the bar.
+    """A stream whose text is written above the bar.
 
     Args:
-        stream: Where the text is written to.
+        stream: The terminal's stream.
         bar: The bar's type.
     """
 
@@ -268,12 +268,12 @@ class _AboveBar:
         self._bar.write(text, file=self._stream, end="")
 
     def flush(self) -> None:
-        """Hand on what was written."""
+        """Flush the stream."""
         self._stream.flush()
 
 
 def _handlers_on_console() -> set[logging.StreamHandler[Any]]:
-    """Return the handlers whose lines would go through the bar."""
+    """Return the handlers whose output would break the bar."""
     return {
         handler
         for handler in every_handler()

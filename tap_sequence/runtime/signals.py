@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and SIGINT: a run stops at the next place where everything written is whole and described."""
+"""SIGTERM, SIGHUP and SIGINT: a run stops at the next point where all output is complete and described by a STATE."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from types import FrameType
 from typing import Any
 
 PATIENCE_SECONDS = 5.0
-"""How long a run that was asked to stop waits for its target to read."""
+"""How long a run waits for its target to read after a signal."""
 
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Not on Windows.
 
 
 class StoppedError(BaseException):
-    """A signal asked the run to stop. Not an Exception, so that no handler for errors swallows it.
+    """A signal stopped the run. Not an Exception, so that no error handler catches it.
 
     Attributes:
-        exit_status: 128 plus the signal's number, as a shell would report it.
+        exit_status: 128 plus the signal's number, as a shell reports it.
     """
 
     def __init__(self, signum: int, *, is_output_blocked: bool = False) -> None:
-        blocked = ", while the target did not read on" if is_output_blocked else ""
+        blocked = ", while the target was not reading" if is_output_blocked else ""
         super().__init__(f"Stopped by {signal.Signals(signum).name}{blocked}")
         self.exit_status = 128 + signum
 
 
 class StopSignals:
-    """Remembers the first signal until the run asks for it.
+    """Remembers the first signal until the run checks for it.
 
-    A handler runs between any two instructions of the main thread: what it raised there could be swallowed, or leave
-    something half done. So it only takes note, and wakes the main thread where that waits.
+    A handler runs between any two instructions of the main thread, so an exception from it could be lost, or leave
+    something half done. It therefore only records the signal, and wakes the main thread if that is waiting.
 
     Args:
-        monotonic: Seconds since any moment.
+        monotonic: Monotonic clock in seconds.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -47,7 +47,7 @@ class StopSignals:
         self._wake: Callable[[], None] | None = None
 
     def handle(self, signum: int) -> None:
-        """Take note of a signal. The first decides on the exit status, any other ends the patience with the target."""
+        """Record a signal. The first determines the exit status; any other ends the wait for the target."""
         if self._signum is None:
             self._patient_until = self._monotonic() + PATIENCE_SECONDS
             self._signum = signum
@@ -57,29 +57,29 @@ class StopSignals:
             self._wake()
 
     def check(self) -> None:
-        """Stop here, if a signal came.
+        """Stop here if a signal was received.
 
         Raises:
-            StoppedError: One did.
+            StoppedError: A signal was received.
         """
         if self._signum is not None:
             raise StoppedError(self._signum)
 
     def check_patience(self) -> None:
-        """Stop here, in a wait for the target to read, if a signal came a while ago, or two.
+        """Stop here, while waiting for the target to read, PATIENCE_SECONDS after a signal or after a second one.
 
         Raises:
-            StoppedError: So it is.
+            StoppedError: The wait is over.
         """
         if self._signum is not None and self._monotonic() >= self._patient_until:
             raise StoppedError(self._signum, is_output_blocked=True)
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` when a signal comes; it must be safe to call from a signal handler.
+        """Call `wake` when a signal is received; it must be safe to call from a signal handler.
 
         Raises:
-            StoppedError: One came before.
+            StoppedError: A signal was received before.
         """
         self._wake = wake
         try:
@@ -89,10 +89,10 @@ class StopSignals:
             self._wake = None
 
     def pause(self, seconds: float) -> None:
-        """Wait some seconds.
+        """Wait for some seconds.
 
         Raises:
-            StoppedError: A signal came before or meanwhile.
+            StoppedError: A signal was received before or meanwhile.
         """
         woken: SimpleQueue[None] = SimpleQueue()
         with self.waking(lambda: woken.put(None)):
@@ -104,14 +104,14 @@ class StopSignals:
 
 
 def handle_hangup(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """Let a handler take SIGHUP as well, unless that is ignored: whoever started the process with nohup wants it so."""
+    """Install a handler for SIGHUP, unless the signal is ignored, as under nohup."""
     is_main = threading.current_thread() is threading.main_thread()
     if _HANGUP is not None and is_main and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
         signal.signal(_HANGUP, handler)
 
 
 def ignore_signals() -> None:
-    """From now on let no signal do anything: on the way out it could only spoil the exit status."""
+    """Ignore signals from now on: during exit they could only change the exit status."""
     for signum in (signal.SIGINT, signal.SIGTERM, _HANGUP):
         if signum is not None:
             signal.signal(signum, signal.SIG_IGN)

@@ -1,8 +1,8 @@
-"""Whole lines to a file descriptor, by writes that cannot block: a run can end although nobody reads what it writes.
+"""Complete lines to a file descriptor, by writes that cannot block: a run can stop although nobody reads its output.
 
-A write to a full pipe waits until somebody reads, and an exception from a signal handler would leave half a line in it. So
-only as many whole lines are written as there is room for, and in between the writer may give up. How much room a pipe has
-is known on Linux. Elsewhere, and for sockets, PIPE_BUF bytes are all that is sure to fit.
+A write to a full pipe blocks until somebody reads, and an exception from a signal handler would leave half a line in it.
+Therefore only as many complete lines are written as there is room for, and the writer may stop in between. The room in a
+pipe is known on Linux; elsewhere, and for sockets, only PIPE_BUF bytes are sure to fit.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_LOOK_AGAIN_MILLISECONDS = 100
-"""How long to wait for any room before asking whether to give up."""
+_POLL_MILLISECONDS = 100
+"""How long to wait for any room before calling `check`."""
 
 _PAUSE = 0.0003
-"""Seconds to let a reader make more room than the first page: one large write costs less than many small ones."""
+"""Seconds to wait until a reader has made more room: one large write costs less than many small ones."""
 
-_LONGEST_WAIT = 0.02
-"""Seconds after which to look again whether a long line fits, longer each time up to this: no event tells."""
+_MAX_PAUSE = 0.02
+"""Maximum seconds between two checks whether a long line fits, for which there is no event."""
 
 _WAITS_UNTIL_CHECK = 10
-"""How often to look so before asking whether to give up: a reader that goes on makes room before that."""
+"""Number of such checks before calling `check`: an active reader makes room before that."""
 
 
 class LineOutput:
@@ -38,8 +38,8 @@ class LineOutput:
 
     Args:
         fd: The file descriptor.
-        check: Called while the reader keeps the writer waiting; what it raises ends the wait.
-        sleep: Waits some seconds.
+        check: Called while the writer waits for its reader; an exception from it ends the wait.
+        sleep: Waits for some seconds.
     """
 
     def __init__(
@@ -54,15 +54,15 @@ class LineOutput:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         self._capacity = select.PIPE_BUF
-        # What was written and may still be in the pipe, the oldest first.
+        # Sizes of the writes that may still be in the pipe, the oldest first.
         self._sizes: deque[int] = deque()
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines, and wait for room where there is none.
+        """Write complete lines, and wait for room if there is none.
 
         Raises:
             OSError: They cannot be written.
-            BaseException: What `check` raised. All lines that were begun are complete, but for one too long for a pipe.
+            BaseException: `check` raised it. The last line written is complete, unless it is too long for a pipe.
         """
         start, waits = 0, 0
         self._capacity = self._measure_capacity()
@@ -88,32 +88,32 @@ class LineOutput:
         return written
 
     def _wait(self, waits: int) -> None:
-        """Wait for room; `waits` is how often that was in vain."""
-        while not self._poll.poll(_LOOK_AGAIN_MILLISECONDS):
+        """Wait for room; `waits` is the number of waits since the last write."""
+        while not self._poll.poll(_POLL_MILLISECONDS):
             self._check()
         if not self._is_measured:
             return
         if waits > _WAITS_UNTIL_CHECK:
             self._check()
         if waits or 2 * self._free() < self._capacity:
-            self._sleep(min(_PAUSE * 2 ** min(waits, 10), _LONGEST_WAIT))
+            self._sleep(min(_PAUSE * 2 ** min(waits, 10), _MAX_PAUSE))
 
     def _room(self, wanted: int) -> int:
-        """Return how many bytes can be written without waiting, of those that are wanted."""
+        """Return how many of the `wanted` bytes can be written without blocking."""
         if not self._can_block:
             return wanted
         events = self._poll.poll(0)
         if not events:
             return 0
         if events[0][1] & ~select.POLLOUT:
-            # Nobody will ever read: the write says so.
+            # The reader is gone: the write raises.
             return wanted
         return min(wanted, self._free() if self._is_measured else select.PIPE_BUF)
 
     def _free(self) -> int:
-        """Return how many bytes fit into a pipe that has room for a page at least.
+        """Return how many bytes fit into a pipe that has room for at least one page.
 
-        The kernel keeps a pipe's content in pages, and begins each write in a new one unless all of it fits into the last.
+        The kernel keeps a pipe's content in pages, and starts a new page for each write that does not fit into the last.
         """
         page = mmap.PAGESIZE
         (unread,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)))
@@ -122,7 +122,7 @@ class LineOutput:
             kept -= self._sizes.popleft()
         pages = sum(-(-size // page) for size in self._sizes)
         if self._sizes:
-            # The oldest may have been read in part.
+            # The oldest may be partly read.
             oldest = self._sizes[0]
             pages -= max(0, -(-oldest // page) - (-(-(oldest - (kept - unread)) // page) + 1))
         free = self._capacity // page - pages if kept >= unread else 0
@@ -132,7 +132,7 @@ class LineOutput:
         return fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ) if self._is_measured else select.PIPE_BUF
 
     def _can_hold(self, line: int) -> bool:
-        """Whether the reader can make enough room for a line; a pipe that is too small is enlarged, if that is allowed."""
+        """Return whether a line fits into an empty pipe, after enlarging the pipe if necessary and possible."""
         if line > self._capacity and self._is_measured:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, line)

@@ -1,4 +1,4 @@
-"""`python -m tap_sequence.simulator`: the simulator alone, for any tool to be tried against."""
+"""`python -m tap_sequence.simulator`: the simulator alone, so that any tool can be tried against it."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _T = TypeVar("_T")
 
 
 def _read_with(parse: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Return what reads an option, and says in `parse`'s words why it cannot."""
+    """Return an argument type that calls `parse` and shows the text of its ValueError."""
 
     def read(text: str) -> _T:
         try:
             return parse(text)
         except ValueError as error:
-            # The only error whose words argparse shows.
+            # The only error whose text argparse shows.
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and leaves the lists of names as they are."""
+    """Shows defaults, and leaves line breaks as they are."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,24 +49,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tap_sequence.simulator",
         description="Serve a simulated Sequence account on http://127.0.0.1:PORT/api until interrupted.",
-        epilog=f"names that --drift takes:\n{describe_names()}",
+        epilog=f"names for --drift:\n{describe_names()}",
         formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one")
-    parser.add_argument("--client-id", default=DEMO_CREDENTIALS[0], help="client id that is right")
-    parser.add_argument("--client-secret", default=DEMO_CREDENTIALS[1], help="client secret that is right")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 chooses a free one")
+    parser.add_argument("--client-id", default=DEMO_CREDENTIALS[0], help="client id to accept")
+    parser.add_argument("--client-secret", default=DEMO_CREDENTIALS[1], help="client secret to accept")
     parser.add_argument(
         "--logs",
         type=int,
-        help="serve this many logs that never grow; without it, a log every few seconds up to now",
+        help="serve exactly this many logs; without it, one every few seconds up to now",
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="other seeds give other logs")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of the generated logs")
     for option, kind, help_text in (
         ("cursor_kind", CursorKind, "what cursors are made of"),
-        ("end_of_list", EndOfList, "what pagination.after is at the end"),
-        ("unknown_cursor", UnknownCursor, "what a cursor gets that was never issued"),
-        ("log_ids", LogIds, "UUIDs of the logs"),
-        ("retry_after", RetryAfter, "how a 429 says when to come back"),
+        ("end_of_list", EndOfList, "what pagination.after is on the last page"),
+        ("unknown_cursor", UnknownCursor, "how a cursor is handled that was never issued"),
+        ("log_ids", LogIds, "version of the logs' UUIDs"),
+        ("retry_after", RetryAfter, "form of Retry-After in a 429"),
     ):
         parser.add_argument(
             "--" + option.replace("_", "-"),
@@ -75,21 +75,21 @@ def _parser() -> argparse.ArgumentParser:
             default=getattr(defaults, option),
             help=help_text,
         )
-    parser.add_argument("--no-total", action="store_true", help="leave out totalResultSize")
+    parser.add_argument("--no-total", action="store_true", help="omit totalResultSize")
     parser.add_argument(
         "--latency",
         type=float,
         nargs=2,
         default=defaults.latency,
         metavar=("FROM", "TO"),
-        help="seconds before each answer",
+        help="shortest and longest delay of a response, in seconds",
     )
-    parser.add_argument("--rate-limit", type=int, help="requests allowed in a window; the next gets 429")
+    parser.add_argument("--rate-limit", type=int, help="requests allowed in a window; the next one gets 429")
     parser.add_argument("--rate-window", type=float, default=defaults.rate_window, help="seconds in a window")
     parser.add_argument(
         "--retry-after-seconds",
         type=int,
-        help="seconds that a 429 asks to wait; without it, until the window has room again",
+        help="value of Retry-After; without it, until the window has room again",
     )
     parser.add_argument(
         "--fault",
@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_read_with(Drift.parse),
         default=[],
         metavar="NAME[:EVERY]",
-        help="differ from the documentation, such as actor-null or unknown-field:1; what changes logs changes one in "
-        f"EVERY ({DEFAULT_EVERY}); may be repeated; the names are below",
+        help="differ from the documentation, such as actor-null or unknown-field:1; a difference in logs changes one in "
+        f"EVERY ({DEFAULT_EVERY}); may be repeated; the names are listed below",
     )
     return parser
 
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         simulator = Simulator(api, port=given.port)
     except (OSError, OverflowError) as error:
-        sys.exit(f"Port {given.port} cannot be listened on ({error}); --port 0 takes a free one.")
+        sys.exit(f"Cannot listen on port {given.port} ({error}); --port 0 chooses a free one.")
     stopped = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stopped.set())

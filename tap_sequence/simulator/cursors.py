@@ -1,7 +1,7 @@
 """The kinds of cursor that the API may hand out.
 
 Two are known from the published OpenAPI: base64 of a UUID (this endpoint's example), and base64 of
-`uuid#microseconds#ORDER` (sister endpoints' examples). The third stands for everything else.
+`uuid#microseconds#ORDER` (examples of other endpoints). The third covers all other kinds.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class CursorKind(StrEnum):
 
 
 class NotACursorError(ValueError):
-    """The text can be no cursor of this kind: nothing tells where it would point."""
+    """The text is not a cursor of this kind, so it has no position."""
 
 
 class NeverIssuedError(ValueError):
-    """The text has the form of a cursor, but was not handed out for such a list.
+    """The text has the form of a cursor, but was not issued for this list.
 
     Attributes:
-        position: Where it would point, were it honoured all the same.
+        position: Where it would point if it were accepted.
     """
 
     def __init__(self, position: Position) -> None:
@@ -50,8 +50,8 @@ class CursorCodec:
 
     Attributes:
         kind: What they are made of.
-        store: The logs they point at.
-        key: Secret of opaque cursors; with another key, those handed out before are unknown.
+        store: The logs that they point at.
+        key: Secret of opaque cursors. With another key, cursors issued before are unknown.
     """
 
     kind: CursorKind
@@ -73,8 +73,8 @@ class CursorCodec:
         """Return where a cursor points.
 
         Raises:
-            NotACursorError: It is none.
-            NeverIssuedError: It was not handed out for this sort order, these filters or these logs.
+            NotACursorError: It is not a cursor of this kind.
+            NeverIssuedError: It was not issued for this sort order, these filters or these logs.
         """
         issued_for = [order, filters.object_id, filters.object_entity_id]
         match self.kind:
@@ -87,7 +87,7 @@ class CursorCodec:
                 log_id, created_at, *bound_to = self._open(cursor)
         position = self.store.position_of(log_id) or self.store.place_left_by(log_id)
         if position is None:
-            # A random id says nothing of where its log would stand.
+            # A random id does not determine a position.
             is_placeless = self.kind is CursorKind.ID and not self.store.order_by_id
             if is_placeless or len(log_id) != _UUID_LENGTH:
                 raise NotACursorError

@@ -1,4 +1,4 @@
-"""Faults by request number: what a network, a gateway or an API can do instead of answering.
+"""Faults by request number: how a network, a gateway or an API can fail to respond.
 
 Written `REQUESTS=FAULT`, with requests counted from 1: `3=500`, `2-4=429:1`, `5-=html`, `7=slow:2.5`.
 """
@@ -22,16 +22,16 @@ HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>We'll
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response, and what becomes of it on its way.
+    """A response, and how it is sent.
 
     Attributes:
         status: HTTP status.
         body: The body as it is sent.
-        headers: Headers beside those that every response has.
+        headers: Headers in addition to those of every response.
         delay: Seconds to wait before it is sent.
         cut_at: Bytes of the body to send before the connection is closed; None sends all.
         reset: Whether the connection is reset rather than closed where it is cut.
-        drip: Seconds between one byte of the body and the next; 0 sends it at once.
+        drip: Seconds between two bytes of the body; 0 sends it at once.
         drip_head: The same for the head.
     """
 
@@ -52,7 +52,7 @@ def error_response(status: int, error_type: str, message: str, **headers: str) -
 
 
 def _change(change: Callable[[Any], Any]) -> Callable[[Response, str], Response]:
-    """Return a fault that answers with a changed page; where there is nothing to change, with what it was."""
+    """Return a fault that changes the page; a page without anything to change stays as it is."""
 
     def fault(response: Response, _: str) -> Response:
         page = msgspec.json.decode(response.body)
@@ -68,7 +68,7 @@ def _change(change: Callable[[Any], Any]) -> Callable[[Response, str], Response]
 
 
 def _change_text(placeholder: str, text: bytes) -> Callable[[Response, str], Response]:
-    """Return a fault that puts text into the last log's metadata that no JSON encoder would write."""
+    """Return a fault that puts text into the last log's metadata which no JSON encoder would write."""
 
     def fault(response: Response, _: str) -> Response:
         changed = _change(
@@ -85,26 +85,26 @@ def _compressed(response: Response, body: bytes) -> Response:
 
 
 def _huge(response: Response, argument: str) -> Response:
-    """The page behind so many MiB of white space, which compress to next to nothing."""
+    """Prefix the page with so many MiB of white space, which compresses to almost nothing."""
     compressor = zlib.compressobj(1, wbits=31)  # With the header of gzip.
     parts = [compressor.compress(b" " * 2**20) for _ in range(int(argument))]
     return _compressed(response, b"".join([*parts, compressor.compress(response.body), compressor.flush()]))
 
 
 def _garble(body: bytes) -> bytes:
-    """Compress, and break the stream behind its header."""
+    """Compress, and corrupt the stream after its header."""
     compressed = gzip.compress(body)
     return compressed[:10] + bytes(byte ^ 0xFF for byte in compressed[10:])
 
 
 def _error(_response: Response, argument: str) -> Response:
-    """The API's error envelope with a status and a message (`STATUS:MESSAGE`)."""
+    """Return the API's error envelope with a status and a message (`STATUS:MESSAGE`)."""
     status, _, message = argument.partition(":")
     return error_response(int(status), "SimulatedFault", message)
 
 
 def _too_many(_: Response, argument: str) -> Response:
-    """429, with `Retry-After` in seconds, as a date (`date:SECONDS`), or without one."""
+    """Return a 429, with `Retry-After` in seconds, as a date (`date:SECONDS`), or without one."""
     headers = {}
     if argument.startswith("date:"):
         headers["Retry-After"] = email.utils.formatdate(
@@ -150,13 +150,13 @@ FAULTS: Mapping[str, Callable[[Response, str], Response]] = {
         response, ""
     ),
     "redirect": lambda _, target: Response(HTTPStatus.FOUND, b"", {"Location": target}),
-    # Without a text, the header is left out.
+    # Without text, the header is omitted.
     "date": lambda response, text: dataclasses.replace(response, headers={**response.headers, "Date": text}),
     "other-version": lambda response, version: dataclasses.replace(
         response, headers={**response.headers, "Sequence-Version": version}
     ),
 }
-"""Faults by name, each with what follows its colon. Any other HTTP status is a fault by its number."""
+"""Faults by name; each gets the text after its colon. Any other HTTP status is a fault by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,9 @@ class Fault:
 
     Attributes:
         first: Number of the first request, from 1.
-        last: Number of the last, or None for ever.
+        last: Number of the last, or None for all that follow.
         name: Name in FAULTS, or an HTTP status.
-        argument: What follows the name's colon.
+        argument: The text after the name's colon.
     """
 
     first: int
@@ -180,10 +180,10 @@ class Fault:
         """Read `REQUESTS=FAULT[:ARGUMENT]`.
 
         Raises:
-            ValueError: It is not one.
+            ValueError: The text is not a fault.
         """
         msg = (
-            f"{text!r} is no fault; write REQUESTS=FAULT, such as 3=500, 2-4=429:1 or 5=slow:2.5, with one of "
+            f"{text!r} is not a fault; write REQUESTS=FAULT, such as 3=500, 2-4=429:1 or 5=slow:2.5, with one of "
             + ", ".join(FAULTS)
         )
         match = re.fullmatch(r"(\d+)(-(\d*))?=([\w-]+)(?::(.*))?", text)
@@ -192,18 +192,18 @@ class Fault:
         last = int(match[3]) if match[3] else None if match[2] else int(match[1])
         fault = cls(int(match[1]), last, match[4], match[5] or "")
         try:
-            # Tried here, so that an argument it cannot use does not come to light in the middle of a request.
+            # Applied here, so that a bad argument is reported now rather than during a request.
             fault.apply(Response(HTTPStatus.OK, b"{}"))
         except ValueError:
             raise ValueError(msg) from None
         return fault
 
-    def strikes(self, number: int) -> bool:
-        """Whether it befalls a request."""
+    def applies_to(self, number: int) -> bool:
+        """Return whether it applies to a request."""
         return number >= self.first and (self.last is None or number <= self.last)
 
     def apply(self, response: Response) -> Response:
-        """Return what comes out instead of `response`."""
+        """Return the response in place of `response`."""
         if self.name in FAULTS:
             return FAULTS[self.name](response, self.argument)
         return error_response(int(self.name), "SimulatedFault", f"simulated status {self.name}")

@@ -58,14 +58,14 @@ _CUSTOMERS = (
 
 
 class LogIds(StrEnum):
-    """Which UUIDs the logs have."""
+    """The version of the logs' UUIDs."""
 
     V7 = "v7"
     V4 = "v4"
 
 
 class _Dice:
-    """An endless supply of numbers that depend on nothing but the key."""
+    """An endless supply of numbers that depend on the key alone."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -91,13 +91,13 @@ class _Dice:
 
 @dataclass(frozen=True, slots=True)
 class LogKey:
-    """What identifies a log before its body is made.
+    """What a log's body is generated from.
 
     Attributes:
         index: Its number on the timeline.
         id: Its UUID.
         created_at: Microseconds since 1970.
-        digits: Fractional digits that `createdAt` is written with, 0 to 6.
+        digits: Fractional digits of `createdAt`, 0 to 6.
     """
 
     index: int
@@ -109,7 +109,7 @@ class LogKey:
 def make_key(seed: int, index: int, moment: int, *, log_ids: LogIds, created_at: int | None = None) -> LogKey:
     """Return the key of the log that happens at `moment` (microseconds since 1970).
 
-    `createdAt` is cut to a varying number of fractional digits, unless it is given: then it has as many as it takes.
+    `createdAt` is truncated to a varying number of fractional digits, unless it is given: then it has as many as needed.
     """
     dice = _Dice(f"{seed}/{index}/key")
     digits = dice.below(7)
@@ -127,14 +127,14 @@ def make_key(seed: int, index: int, moment: int, *, log_ids: LogIds, created_at:
 
 
 def write_timestamp(microseconds: int, digits: int) -> str:
-    """Write a time with `digits` fractional digits, the rest being zero."""
+    """Return a time as ISO 8601 with `digits` fractional digits; the others must be zero."""
     text = datetime.fromtimestamp(microseconds // _SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{microseconds % _SECOND:06d}"[:digits]
     return f"{text}.{fraction}Z" if fraction else f"{text}Z"
 
 
 def make_log(seed: int, key: LogKey) -> dict[str, Any]:
-    """Return a log as the API would."""
+    """Return a log in the API's form."""
     dice = _Dice(f"{seed}/{key.index}/body")
     log: dict[str, Any] = {
         "id": key.id,

@@ -1,4 +1,4 @@
-"""The simulator: the simulated API, spoken over real HTTP on loopback."""
+"""The simulated API over real HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tap_sequence.simulator.api import BASE_PATH, VERSION, Options, ReceivedRequest, SimulatedApi
+from tap_sequence.simulator.api import BASE_PATH, VERSION, ReceivedRequest, SimulatedApi
 from tap_sequence.simulator.faults import Response, error_response
+from tap_sequence.simulator.options import Options
 from tap_sequence.simulator.store import LogStore
 
 
@@ -25,8 +26,8 @@ class Simulator:
     Use it as a context manager, or call `start` and `stop`.
 
     Args:
-        api: The account; or options for a new one.
-        port: Port to listen on; 0 takes a free one.
+        api: The account, or options for a new one.
+        port: Port to listen on; 0 chooses a free one.
     """
 
     def __init__(self, api: SimulatedApi | Options | None = None, *, port: int = 0) -> None:
@@ -36,14 +37,14 @@ class Simulator:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def start(self) -> None:
-        """Begin to answer, in a thread of its own."""
+        """Start serving, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop answering, hang up, and close the port."""
+        """Stop serving, close all connections, and close the port."""
         self._server.shutdown()
         self._server.server_close()
-        self._server.hang_up()
+        self._server.close_connections()
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -57,7 +58,7 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """Base URL of the API, for the tap's `api_url`."""
+        """Base URL of the API, for the tap's setting `api_url`."""
         return f"http://127.0.0.1:{self._server.server_address[1]}{BASE_PATH}"
 
     @property
@@ -67,7 +68,7 @@ class Simulator:
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """Requests answered so far."""
+        """The requests received so far."""
         return self.api.requests
 
 
@@ -89,18 +90,18 @@ class _Server(ThreadingHTTPServer):
         self._connections.discard(request)
         super().shutdown_request(request)
 
-    def hang_up(self) -> None:
-        """End the connections that clients hold open: their threads would go on answering."""
+    def close_connections(self) -> None:
+        """Close the connections that clients keep open: their threads would continue to respond."""
         for connection in self._connections.copy():
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up: tests and users do it all the time."""
+        """Ignore clients that disconnect: tests and users do it all the time."""
 
 
 def _drip(file: io.BufferedIOBase, data: bytes, seconds: float) -> None:
-    """Write one byte at a time, with a pause behind each."""
+    """Write one byte at a time, with a pause after each."""
     for byte in data:
         file.write(bytes([byte]))
         time.sleep(seconds)
@@ -113,14 +114,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
 
-    def do_GET(self) -> None:  # the name that http.server looks for
+    def do_GET(self) -> None:  # http.server looks for this name
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         self._send(self.server.api.respond(parts.path, query, headers))
 
     def _refuse(self) -> None:
-        # What is left unread would be taken for the connection's next request.
+        # An unread body would be parsed as the connection's next request.
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {"Sequence-Version": VERSION, "Allow": "GET"}
         self._send(
@@ -159,11 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _head(self) -> bytes:
-        """Return status line and headers, as http.server has kept them until now."""
+        """Return the status line and headers that http.server has buffered."""
         file, self.wfile = self.wfile, io.BytesIO()
         self.end_headers()
         head, self.wfile = self.wfile.getvalue(), file
         return head
 
     def log_message(self, *_: Any) -> None:
-        """Write nothing: standard error belongs to the tap."""
+        """Write nothing: standard error is the tap's."""

@@ -1,4 +1,4 @@
-"""What the simulated account holds: logs in order, growing with time or at a test's word."""
+"""The simulated account's logs, in order; their number grows with time or when a test says so."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SECOND = 1_000_000
 _HOUR = 3600 * _SECOND
 
 Position: TypeAlias = tuple[int, str]
-"""Where a log stands in the order of the list. The first part is a time, or 0 where the id alone decides."""
+"""A log's place in the order of the list. The first part is a time, or 0 if the id alone decides."""
 
-# Slots of a group of logs: three of ten share one, and so one millisecond.
+# Time slots of a group of ten logs: three share one slot, and so one millisecond.
 _SLOTS_OF_GROUP = (0, 1, 2, 3, 4, 5, 6, 6, 6, 7)
 _GROUP = len(_SLOTS_OF_GROUP)
 _SLOTS = _SLOTS_OF_GROUP[-1] + 1
@@ -40,13 +40,13 @@ class Timeline:
         """Return when log `index` happens, in microseconds since 1970."""
         group, member = divmod(index, _GROUP)
         slot = group * _SLOTS + _SLOTS_OF_GROUP[member]
-        # A jitter of up to half a step that is the same for all logs of a slot; microseconds tell those apart, and
-        # stay below one millisecond.
+        # A jitter of up to half a step that is the same for all logs of a slot; they differ in microseconds, by less
+        # than one millisecond.
         jitter = slot * 7_919_123 % max(1, self.step // 2000) * 1000
         return self.origin + slot * self.step + jitter + member * 97
 
     def is_crowded(self, index: int) -> bool:
-        """Whether the log shares its millisecond with others."""
+        """Return whether the log shares its millisecond with others."""
         return _SLOTS_OF_GROUP.count(_SLOTS_OF_GROUP[index % _GROUP]) > 1
 
     def first_after(self, moment: int) -> int:
@@ -59,13 +59,13 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The API's two filters; None lets everything through."""
+    """The API's two filters; None accepts everything."""
 
     object_id: str | None = None
     object_entity_id: str | None = None
 
     def accept(self, log: dict[str, Any]) -> bool:
-        """Whether any item of the log is about the object asked for."""
+        """Return whether any item of the log is about the requested object."""
         objects = [item["activityLogObject"] for item in log["activityLogItems"]]
         return all(
             wanted is None or any(thing.get(key) == wanted for thing in objects)
@@ -77,9 +77,9 @@ class LogStore:
     """The logs that are visible now, in the API's ascending order. Safe to use from several threads.
 
     Args:
-        seed: Other seeds give other logs.
+        seed: Seed of the generated logs.
         timeline: When logs happen.
-        log_ids: Which UUIDs they have.
+        log_ids: The version of their UUIDs.
         order_by_id: Whether the list is ordered by id alone, as an API with plain id cursors over UUIDv7 would.
     """
 
@@ -107,13 +107,13 @@ class LogStore:
             return self._add_from_timeline(indices)
 
     def add_at(self, moments: Sequence[int], *, disorder: int = 0) -> list[str]:
-        """Add one log for each of `moments` (microseconds since 1970), wherever that falls; return their ids.
+        """Add one log for each of `moments` (microseconds since 1970), wherever they fall; return their ids.
 
         Every other one was created `disorder` microseconds before its moment. A list ordered by UUIDv7 is then a
         little out of order in `createdAt`.
         """
         with self._lock:
-            # Negative indices, so that they are nobody else's.
+            # The timeline's indices are not negative, so these are unique.
             first = self._next_extra_index
             self._next_extra_index -= len(moments)
             indices = range(first, self._next_extra_index, -1)
@@ -138,13 +138,13 @@ class LogStore:
         """Delete a log."""
         with self._lock:
             position = self.position_of(log_id)
-            assert position is not None  # noqa: S101  # the caller named a log that is there
+            assert position is not None  # noqa: S101  # the log exists
             del self._positions[bisect.bisect_left(self._positions, position)]
             del self._keys[log_id]
             self._bodies.pop(log_id, None)
 
     def _add(self, logs: Sequence[tuple[int, int, int | None]]) -> list[str]:
-        """Add logs, each given by its index, its moment and, where that is to be exact, its `createdAt`."""
+        """Add logs, each given by its index, its moment and, if it is to be exact, its `createdAt`."""
         ids = []
         for index, moment, created_at in logs:
             key = make_key(self._seed, index, moment, log_ids=self._log_ids, created_at=created_at)
@@ -155,7 +155,7 @@ class LogStore:
 
     def _add_from_timeline(self, indices: Iterable[int]) -> list[str]:
         moments = [(index, self._timeline.moment(index)) for index in indices]
-        # Cut to fewer digits, logs of one millisecond would be told apart no more.
+        # Truncated to fewer digits, logs of one millisecond would no longer differ.
         return self._add(
             [
                 (index, moment, moment if self._timeline.is_crowded(index) else None)
@@ -167,16 +167,16 @@ class LogStore:
         return self.position_for(key.created_at, key.id)
 
     def position_of(self, log_id: str) -> Position | None:
-        """Return where a log stands, or None if there is none with this id."""
+        """Return a log's position, or None if there is none with this id."""
         key = self._keys.get(log_id)
         return None if key is None else self._position(key)
 
     def place_left_by(self, log_id: str) -> Position | None:
-        """Return where a log stood that the window has moved past: who was led to it is still led on from there."""
+        """Return the former position of a log that the window has moved past: a cursor that points there continues to work."""
         return self._places_left.get(log_id)
 
     def position_for(self, created_at: int, log_id: str) -> Position:
-        """Return where a log with this time and id would stand."""
+        """Return the position of a log with this time and id."""
         return (0 if self.order_by_id else created_at, log_id)
 
     def key_of(self, log_id: str) -> LogKey:
@@ -191,7 +191,7 @@ class LogStore:
         return body
 
     def log(self, log_id: str) -> dict[str, Any]:
-        """Return a log as the API does."""
+        """Return a log as a dictionary."""
         value: dict[str, Any] = msgspec.json.decode(self.body(log_id))
         return value
 
@@ -206,7 +206,7 @@ class LogStore:
             return [log_id for _, log_id in self._positions]
 
     def positions(self, filters: Filters) -> Sequence[Position]:
-        """Return the positions of the logs that pass, in ascending order."""
+        """Return the positions of the logs that the filters accept, in ascending order."""
         with self._lock:
             if filters == Filters():
                 return self._positions
@@ -218,5 +218,5 @@ class LogStore:
 
 
 def demo_window(now: int) -> tuple[int, int]:
-    """Return the stretch of time that the demo account shows: from two hours before the full hour, until now."""
+    """Return the time window of the demo account, in microseconds: from two hours before the full hour until now."""
     return now - now % _HOUR - 2 * _HOUR, now

@@ -1,1 +1,1 @@
-"""The tap as the Singer SDK and the command line see it: the only importer of singer_sdk and click."""
+"""The Singer tap and its command line: the only importer of singer_sdk and click."""

@@ -26,7 +26,7 @@ else:
 
 
 class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
-    """The SDK's RecordMessage, but what it holds need be no dictionary."""
+    """The SDK's RecordMessage, for records that are not dictionaries."""
 
     stream: str
     record: Any
@@ -35,12 +35,12 @@ class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
 
 
 class LineWriter(MsgSpecWriter):
-    """The SDK's fast writer, made safe against half lines and a target that hangs, and able to write many records at once.
+    """The SDK's fast writer, which in addition never cuts a line, does not hang with its target, and writes many records at once.
 
-    After a write that failed it fails at once, always: what came next would stand behind half a line, or a gap.
+    After a failed write every further one fails: its lines would come after half a line, or after a gap.
 
     Args:
-        stop_signals: What ends the wait for a target that does not read.
+        stop_signals: Ends the wait for a target that does not read.
     """
 
     def __init__(self, stop_signals: StopSignals | None = None) -> None:
@@ -60,7 +60,7 @@ class LineWriter(MsgSpecWriter):
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Write the messages that come meanwhile at once; or none of them, if the block ends with an error."""
+        """Collect the block's messages and write them at once; write none if the block raises."""
         self._held = []
         try:
             yield
@@ -70,7 +70,7 @@ class LineWriter(MsgSpecWriter):
         self.write_lines(lines)
 
     def encode_records(self, stream: str, records: Iterable[Any], *, version: int | None) -> bytes:
-        """Return a RECORD line for each of some decoded records.
+        """Return the RECORD lines of decoded records.
 
         Raises:
             RecursionError: One of them is nested too deeply.
@@ -82,7 +82,7 @@ class LineWriter(MsgSpecWriter):
         )
 
     def write_lines(self, lines: bytes) -> None:
-        """Write whole lines, and hand them on at once.
+        """Write whole lines, and flush them.
 
         Raises:
             OSError: They cannot be written.
@@ -103,10 +103,10 @@ class LineWriter(MsgSpecWriter):
 
 
 class _Buffered:
-    """Standard output where it is no file descriptor: within another program, or on Windows."""
+    """Standard output without a file descriptor (inside another program), or on Windows."""
 
     def write(self, lines: bytes) -> None:
-        # With PYTHONUNBUFFERED a write may take less than all.
+        # With PYTHONUNBUFFERED a write may be partial.
         rest = memoryview(lines)
         while rest:
             rest = rest[sys.stdout.buffer.write(rest) :]
@@ -114,13 +114,13 @@ class _Buffered:
 
 
 def _open_output(stop_signals: StopSignals) -> LineOutput | _Buffered:
-    """Return standard output: below Python's buffer where that can be, so that no signal finds half a line in it."""
+    """Return standard output, below Python's buffer if possible: a signal could leave half a line in that."""
     try:
         fd = sys.stdout.fileno()
     except (AttributeError, OSError):
         return _Buffered()
     if sys.platform == "win32":
         return _Buffered()
-    # Nothing is to overtake what others have written before.
+    # Keeps the order with what was printed before.
     sys.stdout.flush()
     return LineOutput(fd, stop_signals.check_patience)

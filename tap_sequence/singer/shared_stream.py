@@ -1,10 +1,11 @@
-"""What streams that are fed from the same logs have in common: how a log becomes their records."""
+"""The base of streams that are made of the same pages of logs: how their records are written."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import cached_property
@@ -33,42 +34,43 @@ else:
 
 
 class SharedPageStream(Stream):
-    """A stream whose records are made of logs. One of them reads the logs for all (`tap_sequence.singer.streams`)."""
+    """A stream whose records are made of logs, which its parent, a `ReaderStream`, reads."""
 
     primary_keys = ("id",)
     replication_key = REPLICATION_KEY
 
-    # The decoder has checked every value against the schema already.
+    # The decoder has already checked every value against the schema.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
     def __init__(self, tap: Tap, source: Source) -> None:
         super().__init__(tap, schema=source.schema_of(self.name))
+        self.logger.addFilter(_is_not_announcement)
         self._source = source
         self._index = 0
         self._counter: metrics.Counter | None = None
         self.records = 0
-        """Records emitted by the run under way, or the last."""
+        """Number of records emitted by the current run, or the last one."""
 
     @abstractmethod
     def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
-        """Return the records, as structs, that decoded logs give."""
+        """Return the records of decoded logs, as structs."""
 
     @abstractmethod
     def size(self, logs: Sequence[Record]) -> int:
-        """Return how many records logs give."""
+        """Return the number of records of logs."""
 
     def lines(self, logs: Sequence[Record]) -> int:
-        """Return how many RECORD lines logs give at most: stream maps may copy records, or leave some out."""
+        """Return the maximum number of RECORD lines of logs: stream maps may copy records, or omit some."""
         return self.size(logs) * len(self.stream_maps)
 
     @contextmanager
-    def feeding(self) -> Iterator[None]:
-        """Count records meanwhile, and give them the load's version where the whole log is loaded."""
+    def emitting(self) -> Iterator[None]:
+        """Prepare for a run, and count its records in the SDK's metrics. A full-table run gets a version."""
         self._index = self.records = 0
         if self._missing_fields:
             self.logger.warning(
-                "The catalog's schema of %s does not have these fields, so they are left out of its records: %s. Run "
-                "--discover again to get them.",
+                "The catalog's schema of %s lacks these fields, so its records are emitted without them: %s. Run --discover "
+                "again to get them.",
                 self.name,
                 ", ".join(self._missing_fields),
             )
@@ -82,40 +84,47 @@ class SharedPageStream(Stream):
         if self._counter is not None:
             self._counter.increment(records)
 
+    @override
+    def _sync_records(
+        self, context: Context | None = None, *, write_messages: bool = True
+    ) -> Generator[dict[str, Any], Any, Any]:
+        """Yield nothing: the reader calls `sync` for the SCHEMA alone, and writes the records itself."""
+        yield from ()
+
     @property
     def is_full_table(self) -> bool:
-        """Whether a catalog asks for the whole log in each run."""
+        """Whether the catalog asks for a full refresh in each run."""
         return self.replication_method == REPLICATION_FULL_TABLE
 
     @property
     @override
     def emit_activate_version_messages(self) -> bool:
-        # Not where the SDK writes it, before the records: a target deletes the older rows when the message comes.
+        # The SDK would write it before the records, but a target deletes all older rows when it receives it.
         return False
 
     def activate_version(self) -> None:
-        """Tell the target that all rows of this load are written; only a load of the whole log has a version."""
+        """Write ACTIVATE_VERSION: all records of a full-table run are written. Other runs have no version."""
         if self._stream_version is not None:
             self._write_activate_version_message(self._stream_version)
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
-        """Return nothing: the bookmark holds what was emitted, not a limit to it."""
+        """Return None: the bookmark describes what was emitted, and needs no upper limit."""
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Return what a run without state would emit, for callers that want no messages."""
+        """Yield the records of a run without a state, for callers that embed the stream. A sync does not use it."""
         for log in self._source.logs():
             yield from map(_to_plain, self.rows([self._source.actor_email.apply(log.data)]))
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
-        """The fields that a catalog's schema does not have."""
+        """Paths of the fields that the catalog's schema lacks."""
         return list(missing_fields(self.schema, self.effective_schema))
 
     @property
     def is_written_as_decoded(self) -> bool:
-        """Whether what the SDK would do with each record leaves it as it was decoded."""
+        """Whether the SDK's processing of a record would leave it unchanged."""
         return (
             all(
                 type(stream_map) is SameRecordTransform and not stream_map.flattening_enabled
@@ -129,18 +138,18 @@ class SharedPageStream(Stream):
         )
 
     def encode(self, writer: LineWriter, rows: Iterable[Any]) -> bytes:
-        """Return the lines of many records, for a stream that `is_written_as_decoded`."""
+        """Return the lines of many records, if the stream `is_written_as_decoded`."""
         return writer.encode_records(self.name, rows, version=self._stream_version)
 
-    def send(self, rows: Iterable[Any], context: Context | None) -> int:
-        """Send records one by one through what the SDK does with each, and return how many are left."""
+    def send(self, rows: Iterable[Any]) -> int:
+        """Write records one by one, as the SDK processes them; return how many `post_process` left."""
         sent = 0
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
             plain = _to_plain(row)
             if self._missing_fields:
                 plain = trim(plain, self.effective_schema)
-            record = self.post_process(plain, context)
+            record = self.post_process(plain)
             if record is not None:
                 self._write_record_message(record)
                 sent += 1
@@ -149,6 +158,11 @@ class SharedPageStream(Stream):
 
 
 def _to_plain(row: Any) -> dict[str, Any]:
-    """Return a record as the plain dictionary that the SDK's stream maps, flattening and selection work on."""
+    """Return a record as a dictionary, which the SDK's stream maps, flattening and selection need."""
     record: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(Decimal,))
     return record
+
+
+def _is_not_announcement(record: logging.LogRecord) -> bool:
+    """Drop the SDK's message that an error occurred: the error has a line of its own."""
+    return not str(record.msg).startswith("An unhandled error occurred while syncing")

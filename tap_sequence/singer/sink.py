@@ -1,4 +1,4 @@
-"""Where a run's records go: RECORD, STATE and ACTIVATE_VERSION messages on standard output."""
+"""The sink of a run: RECORD, STATE and ACTIVATE_VERSION messages on standard output."""
 
 from __future__ import annotations
 
@@ -16,47 +16,43 @@ from tap_sequence.sync.models import Record
 
 if TYPE_CHECKING:
     from singer_sdk import Tap
-    from singer_sdk.helpers.types import Context
 
     from tap_sequence.api.client import SequenceClient
     from tap_sequence.singer.shared_stream import SharedPageStream
 
 
 class SingerSink:
-    """Writes the records that selected streams make of logs: a page at once, where the SDK would change none of them.
+    """Writes the records of selected streams: a page at once if the SDK would change none of them, else one by one.
 
     Args:
         tap: Writes the messages, and holds the state.
-        reader: The stream whose part of the state is moved.
-        fed: The streams that are selected.
-        change: What is done to each log before.
-        context: The SDK's, handed on to it.
+        reader: The stream whose bookmark is moved.
+        selected: The selected streams.
+        change: Applied to each decoded log first.
     """
 
     def __init__(
         self,
         tap: Tap,
         reader: SharedPageStream,
-        fed: Sequence[SharedPageStream],
+        selected: Sequence[SharedPageStream],
         *,
         change: Callable[[Any], Any],
-        context: Context | None,
     ) -> None:
         self._tap = tap
         self._reader = reader
-        self._fed = fed
+        self._selected = selected
         self._change = change
-        self._context = context
         writer = tap.message_writer
         self._writer = writer if isinstance(writer, LineWriter) else None
-        self._is_as_decoded = all(stream.is_written_as_decoded for stream in fed)
+        self._is_as_decoded = all(stream.is_written_as_decoded for stream in selected)
 
     def count(self, logs: Sequence[Record]) -> int:
-        """Return how many RECORD lines logs give at most: stream maps may leave some out."""
-        return sum(stream.lines(logs) for stream in self._fed)
+        """Return the maximum number of RECORD lines of logs: stream maps may omit some."""
+        return sum(stream.lines(logs) for stream in self._selected)
 
     def write(self, logs: Sequence[Record], written: Callable[[Record], None]) -> None:
-        """Write the records of logs, and call `written` with each log whose records are."""
+        """Write the records of logs, and call `written` with each log once its records are written."""
         is_together = (
             self._writer is not None and self._is_as_decoded and self._write_together(self._writer, logs)
         )
@@ -66,29 +62,29 @@ class SingerSink:
             written(log)
 
     def _write_together(self, writer: LineWriter, logs: Sequence[Record]) -> bool:
-        """Write logs at once; or, if one of them is nested too deeply for that, none."""
+        """Write the records of logs at once; write none, and return False, if a log is nested too deeply for that."""
         decoded = [self._change(log.data) for log in logs]
-        rows = [stream.rows(decoded) for stream in self._fed]
+        rows = [stream.rows(decoded) for stream in self._selected]
         try:
-            lines = [stream.encode(writer, part) for stream, part in zip(self._fed, rows, strict=True)]
+            lines = [stream.encode(writer, part) for stream, part in zip(self._selected, rows, strict=True)]
         except RecursionError:
             return False
         writer.write_lines(b"".join(lines))
-        for stream, part in zip(self._fed, rows, strict=True):
+        for stream, part in zip(self._selected, rows, strict=True):
             stream.count(len(part))
         return True
 
     def _write_each(self, log: Record) -> None:
-        """Send a log's records one by one through what the SDK does with each."""
+        """Write a log's records one by one, as the SDK processes them."""
         decoded = [self._change(log.data)]
-        # Where a map fails at one of them, none is written: the next run begins with this log.
+        # If a stream map fails at one of them, none is written: the next run starts with this log.
         with self._writer.together() if self._writer is not None else nullcontext():
-            counts = [stream.send(stream.rows(decoded), self._context) for stream in self._fed]
-        for stream, count in zip(self._fed, counts, strict=True):
+            counts = [stream.send(stream.rows(decoded)) for stream in self._selected]
+        for stream, count in zip(self._selected, counts, strict=True):
             stream.count(count)
 
     def checkpoint(self, state: Mapping[str, Any] | None) -> None:
-        """Write a STATE, whether it differs from the one before or not: a run that found nothing owes one, too."""
+        """Write a STATE, even an unchanged one: a run that finds nothing new also ends with a STATE."""
         if state is not None:
             part = self._reader.stream_state
             part.clear()
@@ -97,24 +93,24 @@ class SingerSink:
 
     @contextmanager
     def measuring(self, client: SequenceClient) -> Iterator[Callable[[], None]]:
-        """Write the SCHEMAs that are missing, and give the SDK's metrics what is done meanwhile.
+        """Write the SCHEMAs of child streams, and report records, requests and time to the SDK's metrics.
 
-        Requests are counted whenever the function is called, and at the end.
+        Requests are reported whenever the yielded function is called, and at the end.
         """
         with ExitStack() as stack:
-            for stream in self._fed:
+            for stream in self._selected:
                 if stream is not self._reader:
                     stream.sync()  # writes its SCHEMA
-                stack.enter_context(stream.feeding())
+                stack.enter_context(stream.emitting())
             counter = stack.enter_context(metrics.http_request_counter(self._reader.name, endpoint=PATH))
             stack.enter_context(self._reader.get_sync_timer())
-            told = client.requests_sent
+            reported = client.requests_sent
 
             def count() -> None:
-                nonlocal told
+                nonlocal reported
                 sent = client.requests_sent
-                counter.increment(sent - told)
-                told = sent
+                counter.increment(sent - reported)
+                reported = sent
 
             try:
                 yield count
@@ -122,14 +118,12 @@ class SingerSink:
                 count()
 
     def counts(self) -> Sequence[str]:
-        """Return how many records there were of each stream, where these are not just the logs."""
-        return [
-            f"{counted(stream.records, 'record')} of {stream.name}"
-            for stream in self._fed
-            if list(self._fed) != [self._reader]
-        ]
+        """Return the number of records of each stream for the summary; nothing if they are just the logs."""
+        if list(self._selected) == [self._reader]:
+            return []
+        return [f"{counted(stream.records, 'record')} of {stream.name}" for stream in self._selected]
 
     def complete(self) -> None:
-        """Tell the target that all rows of this load are written."""
-        for stream in self._fed:
+        """Write ACTIVATE_VERSION for the streams of a full-table run."""
+        for stream in self._selected:
             stream.activate_version()

@@ -1,10 +1,9 @@
-"""The tap: settings, state and command line, as the SDK sees them."""
+"""The tap: settings, state, catalog and command line, as the SDK calls them."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,12 @@ import click
 from jsonschema import Draft202012Validator
 from singer_sdk import Tap
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.mapper import PluginMapper
 from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.errors import InputFileError, SettingsError, StateError
+from tap_sequence.errors import NotSingerStateError, SettingsError, StreamStateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, parse_numbers, settings_of
@@ -31,14 +31,9 @@ from tap_sequence.settings_checks import (
     find_settings_without_effect,
     find_unknown_variables,
 )
-from tap_sequence.singer.cli import (
-    ABOUT_FORMAT,
-    TapCommand,
-    check_config_file,
-    describe_streams,
-    read_json_object,
-    without_info,
-)
+from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
+from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
+from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES, ActivityLogStream
 from tap_sequence.source import Source
@@ -64,7 +59,7 @@ class SequenceTap(Tap):
     name = "tap-sequence"
     config_jsonschema: ClassVar[dict[str, Any]] = copy.deepcopy(CONFIG_JSONSCHEMA)
 
-    # All that the SDK offers but BATCH: a batch file could run ahead of the STATE that describes it.
+    # All of the SDK's but BATCH: a batch file could be ahead of the STATE that describes it.
     capabilities: ClassVar[list[Any]] = [
         TapCapabilities.CATALOG,
         TapCapabilities.STATE,
@@ -77,34 +72,34 @@ class SequenceTap(Tap):
     ]
 
     def __init__(self, *, parse_env_config: bool = False, **kwargs: Any) -> None:
-        """Take what the SDK's constructor takes.
+        """Accept what the SDK's constructor accepts.
 
         Raises:
-            SettingsError: A setting is wrong; before any request.
-            StateError: The state cannot be understood.
+            SettingsError: A setting is wrong. No request was sent.
+            StateError: The state cannot be used.
         """
         self.stop_signals = StopSignals()
-        # The SDK sees to the other two.
+        # The SDK sets the handlers of SIGINT and SIGTERM.
         handle_hangup(self._handle_termination)
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         clean_log_records()
         self._learn_environment_secrets()
         if parse_env_config:
-            for problem in find_unknown_variables(os.environ, self._env_var_prefix):
+            for problem in find_unknown_variables(os.environ, ENVIRONMENT_PREFIX):
                 self.logger.warning(problem)
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:
-            # The SDK's reading of the environment, with what it took from .env, fails without saying which variable it was.
+            # Raised by the SDK's parsing of environment variables, .env included, without the variable's name.
             self._learn_environment_secrets()
             problems = (
-                list(find_environment_problems(os.environ, self._env_var_prefix, self.config_jsonschema))
+                list(find_environment_problems(os.environ, ENVIRONMENT_PREFIX, self.config_jsonschema))
                 if parse_env_config
                 else []
             )
             if not problems:
                 raise
-            raise SettingsError(_settings_message(problems)) from None
+            raise SettingsError("; ".join(problems)) from None
         for problem in find_settings_without_effect(self.config):
             self.logger.warning(problem)
 
@@ -117,15 +112,16 @@ class SequenceTap(Tap):
 
     @cached_property
     def source(self) -> Source:
-        """What reads the account."""
+        """The account to read."""
         return Source(self.settings, logger=self.logger, stop_signals=self.stop_signals)
 
     @classmethod
     def _learn_environment_secrets(cls) -> None:
-        """Keep the secrets in environment variables out of what is written from now on."""
-        MASK.add(find_environment_secrets(os.environ, cls._env_var_prefix))
+        """Mask the secrets in environment variables in all output from now on."""
+        MASK.add(find_environment_secrets(os.environ, ENVIRONMENT_PREFIX))
 
-    # The SDK's own message quotes the value that is wrong, which may be the secret.
+    # The SDK's own validation quotes values, which may be secrets, and names one problem a line. With
+    # validate_config=False it would still run, and log a warning.
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         schema = self.config_jsonschema
@@ -135,58 +131,44 @@ class SequenceTap(Tap):
         parse_numbers(self._config)
         problems = list(find_problems(self._config, schema, is_valid=_is_valid))
         if problems and raise_errors:
-            raise SettingsError(_settings_message(problems))
+            raise SettingsError("; ".join(problems))
         return problems
 
     # State
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take the state of the run before.
+        """Load the state of the previous run.
 
         Raises:
-            StateError: It is not a Singer state, or a stream's part of it cannot be understood.
+            StateError: It is not a Singer state, or the state of a stream cannot be understood.
         """
         bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
-            msg = (
-                'The state is not a Singer state, which looks like {"bookmarks": {"activity_logs": {…}}}. Nothing was '
-                "emitted. Mend the state, or start without it to read the whole log again."
-            )
-            raise StateError(msg)
+            raise NotSingerStateError
         for name, part in bookmarks.items():
-            # The SDK takes their shapes for granted.
+            # The SDK relies on these shapes without checking them.
+            if not isinstance(part.get("progress_markers", {}), dict):
+                raise StreamStateError(stream=name, problem="progress_markers is not an object")
             partitions = part.get("partitions", [])
-            for key, is_right, wanted in (
-                ("progress_markers", isinstance(part.get("progress_markers", {}), dict), "an object"),
-                (
-                    "partitions",
-                    isinstance(partitions, list) and all(isinstance(each, dict) for each in partitions),
-                    "a list of objects",
-                ),
-            ):
-                if not is_right:
-                    msg = (
-                        f"The state of stream {name} cannot be understood: {key} is not {wanted}. Nothing was emitted. "
-                        "Mend the state, or start without it to read the whole log again."
-                    )
-                    raise StateError(msg)
+            if not isinstance(partitions, list) or not all(isinstance(each, dict) for each in partitions):
+                raise StreamStateError(stream=name, problem="partitions is not a list of objects")
         super().load_state(state)
         if ActivityLogStream.name in bookmarks:
             self.source.bookmark(bookmarks[ActivityLogStream.name])
         elif bookmarks:
             self.logger.warning(
-                "The state holds nothing for %s, only for: %s. The log is read as without state.",
+                "The state has no bookmark for %s, only for: %s. Reading the whole activity log, as without a state.",
                 ActivityLogStream.name,
                 ", ".join(bookmarks),
             )
 
     # Streams and the command line
 
-    # The SCHEMA message comes from the catalog, which may be from a run with another `actor_email`.
+    # SCHEMA messages are made from the catalog, which may have been discovered with another `actor_email`.
     @cached_property
     def input_catalog(self) -> Catalog | None:
-        """The catalog passed to the tap, with schemas that follow the settings, for SCHEMA messages."""
+        """The given catalog, with schemas that follow the settings."""
         catalog = super().input_catalog
         if catalog is None:
             return None
@@ -204,10 +186,10 @@ class SequenceTap(Tap):
         schema = catalog_schema(own, given.to_dict(), (*ActivityLogStream.primary_keys, REPLICATION_KEY))
         return Schema.from_dict(self.source.schema_of(stream, schema))
 
-    # A stream that is not selected has no column left for the SDK, so that a map of it, or of all streams, would be refused.
+    # The SDK removes the columns of deselected streams, and would then refuse stream maps that use them.
     @override
     def setup_mapper(self) -> None:
-        super(Tap, self).setup_mapper()
+        self.mapper = PluginMapper(plugin_config=dict(self.config), logger=self.logger)
         catalog = copy.deepcopy(self.catalog)
         for entry in catalog.streams:
             entry.metadata.root.selected = True
@@ -217,42 +199,62 @@ class SequenceTap(Tap):
     def discover_streams(self) -> Sequence[Stream]:
         return [stream_type(self, self.source) for stream_type in STREAM_TYPES]
 
-    # The SDK's own raises where the run may not stop, and exits with status 0, so that a stopped run would look like a finished one.
+    # The SDK's own raises at any instruction, and exits with status 0, like a run that finished. It cannot be replaced after
+    # super().__init__(): a signal during that would end the process with status 0.
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         self.stop_signals.handle(signum)
 
+    # The SDK's own quotes what it cannot parse.
     @classmethod
     @override
-    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> Any:
-        for path in value:
-            if path != "ENV":
-                MASK.add(find_secrets(check_config_file(path)))
-        return super().cb_config(ctx, param, value)
+    def cb_config(  # type: ignore[override]  # the SDK's type is private
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> ConfigInput:
+        given = ConfigInput.read(value)
+        MASK.add(find_secrets(given.config))
+        return given
 
     @classmethod
     @override
     def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
         allowed = [each.value for each in CliTestOptionValue]
         if value not in allowed:
-            msg = f"--test takes nothing, or {CliTestOptionValue.Schema.value}."
+            msg = f"--test accepts no value other than {CliTestOptionValue.Schema.value}."
             raise click.BadParameter(msg)
         if value != CliTestOptionValue.All.value:
             super().cb_test(ctx, param, value)
             return
-        given = ctx.params.get("config")
-        # One line is the answer.
+        given: ConfigInput = ctx.params["config"]
+        # The result is one line.
         with without_info(cls.logger):
-            tap = cls(config=given.config, parse_env_config=given.parse_env) if given else cls()
+            tap = cls(config=given.config, parse_env_config=given.parse_env)
             click.echo(clean(MASK.apply(tap.source.check())), err=True)
         ctx.exit()
 
     @classmethod
     @override
-    def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **kwargs: Any) -> None:
-        super().invoke(
-            state=_checked(state, "The state file"), catalog=_checked(catalog, "The catalog file"), **kwargs
+    def invoke(  # type: ignore[override]  # as the SDK's own
+        cls,
+        *,
+        about: bool = False,
+        about_format: str | None = None,
+        config: ConfigInput | None = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+    ) -> None:
+        if about:
+            cls.print_about(about_format)
+            return
+        cls.print_version(print_fn=cls.logger.info)
+        config = config or ConfigInput()
+        tap = cls(
+            config=config.config,
+            state=None if state is None else read_object(state, "state"),
+            catalog=None if catalog is None else read_object(catalog, "catalog"),
+            parse_env_config=config.parse_env,
         )
+        tap.sync_all()
 
     @classmethod
     @override
@@ -267,24 +269,6 @@ class SequenceTap(Tap):
         return TapCommand.from_sdk(super().get_singer_command(), cls)
 
 
-def _checked(file: IO[str] | None, source: str) -> IO[str] | None:
-    """Return the file's text as a file again, once it is known to hold a JSON object."""
-    if file is None:
-        return None
-    source = f"{source} {file.name}"
-    try:
-        text = file.read()
-    except UnicodeDecodeError:
-        msg = f"{source} is not UTF-8 text. Mend the file."
-        raise InputFileError(msg) from None
-    read_json_object(text, source)
-    return io.StringIO(text)
-
-
 def _is_valid(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value fits the JSON schema of one of the SDK's own settings."""
+    """Return whether a value fits the JSON schema of one of the SDK's own settings."""
     return next(Draft202012Validator(schema).iter_errors(value), None) is None
-
-
-def _settings_message(problems: Sequence[str]) -> str:
-    return "Settings: " + "; ".join(problems) + "."

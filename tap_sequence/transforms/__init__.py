@@ -1,1 +1,1 @@
-"""What happens to records on their way out, and to the schemas that describe them."""
+"""Transformations of records before they are emitted, and of the schemas that describe them."""

@@ -1,4 +1,4 @@
-"""The items of a log as flat rows, one for each. Plain Python; the columns are those of the schema."""
+"""The items of a log as flat rows, one for each item. The columns are those of the schema."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 
 _PARTS = {"actor": "activityLogActor", "object": "activityLogObject", "target": "activityLogTarget"}
-"""Which part of an item a column is from, by what the column's name begins with."""
+"""The part of an item that a column is from, by the prefix of the column's name."""
 
 _OF_LOG = ("sequenceAccountId", "createdAt")
 _UNMAPPED = "unmapped"
-_IN_ITEM = re.compile(r"activityLogItems\[(\d+)\]\.?(.+)", re.DOTALL)
-_BY_PLACE = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEM_PATH = re.compile(r"activityLogItems\[(\d+)\]\.?(.+)", re.DOTALL)
+_UNMAPPED_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TARGET = _PARTS["target"] + "."
 
 
 class ItemRows:
-    """Makes rows out of decoded logs.
+    """Makes rows of decoded logs.
 
     Args:
         schema: The JSON schema of a row. A column is a field of the log (`createdAt`), a field of one of an item's parts
@@ -45,7 +45,7 @@ class ItemRows:
     def of(self, record: Any) -> list[Any]:
         """Return the rows of a decoded log, in the order of its items.
 
-        Every row has every column: what the API left out is null. An item that is null gives no row.
+        Every row has every column; a field that the API omitted is null. An item that is null has no row.
         """
         of_log = _with_nulls(self._log_values(record))
         set_aside = _by_item(record.unmapped) if record.unmapped else {}
@@ -59,7 +59,7 @@ class ItemRows:
             except AttributeError:  # The actor or the object is null or missing.
                 of_item = tuple(_value_at(item, path) for path in self._places_in_item)
             row = self._row(*of_log, *_with_nulls(of_item), *_with_nulls(of_target))
-            # Without them the row would have no key, or belong to no log.
+            # The row needs a key, and a reference to its log.
             if not row.id:
                 row.id = f"{record.id}:{place}"
             if row.activityLogId is None:
@@ -71,24 +71,24 @@ class ItemRows:
 
 
 def count_rows(record: Any) -> int:
-    """Return how many rows a decoded log gives."""
+    """Return the number of rows of a decoded log."""
     items = record.activityLogItems or []
     return len(items) - items.count(None)
 
 
 def _with_nulls(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return values with null for each that is missing."""
-    # Few have one that is, and looking for it in compiled code costs little.
+    """Replace missing values by null."""
+    # Few logs have one, and this check is compiled code.
     if msgspec.UNSET not in values:
         return values
     return tuple([None if value is msgspec.UNSET else value for value in values])
 
 
 def _by_item(unmapped: str) -> dict[int, dict[str, msgspec.Raw]]:
-    """Return what a log's `unmapped` holds of each item: values by their place within the item."""
+    """Return the values of items in a log's `unmapped`: by item, then by path within the item."""
     result: dict[int, dict[str, msgspec.Raw]] = {}
-    for place, value in _BY_PLACE.decode(unmapped).items():
-        found = _IN_ITEM.fullmatch(place)
+    for place, value in _UNMAPPED_DECODER.decode(unmapped).items():
+        found = _ITEM_PATH.fullmatch(place)
         if found:
             result.setdefault(int(found[1]), {})[found[2]] = value
     return result
@@ -102,7 +102,7 @@ def _value_at(item: Any, path: str) -> Any:
 
 
 def _place(column: str) -> str:
-    """Return where a column's value is, as a dotted path from the item or, for the log's own, from the log."""
+    """Return the path of a column's value, with dots, in the item or, for `_OF_LOG`, in the log."""
     for prefix, part in _PARTS.items():
         rest = column.removeprefix(prefix)
         if rest != column and rest[:1].isupper():

@@ -1,4 +1,4 @@
-"""The setting `metadata`: whether the elements of `metadata` are JSON texts, or the values that the API sent."""
+"""The setting `metadata`: its elements as JSON texts, or as the values that the API sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IN_ITEMS = ("properties", "metadata")
 
 
 def to_schema(schema: Mapping[str, Any], form: str) -> dict[str, Any]:
-    """Return a stream's schema with the elements of `metadata` typed as the setting says.
+    """Return a stream's schema with the type of the elements of `metadata` for the setting.
 
     Args:
         schema: A stream's schema, from the tap or from a catalog.
@@ -32,6 +32,6 @@ def to_schema(schema: Mapping[str, Any], form: str) -> dict[str, Any]:
         elif path is _IN_LOGS:
             field["items"] = {}
         else:
-            # Without `items`, target-postgres stores a list of anything as JSON.
+            # Without `items`, target-postgres stores a list of arbitrary values as JSON.
             field.pop("items", None)
     return result

@@ -1,4 +1,4 @@
-"""What becomes of an actor's e-mail address: kept, hashed or dropped, in records and in schemas alike."""
+"""Actors' e-mail addresses kept, hashed or dropped, in records and in schemas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADDRESSES = (
     ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties", "email"),
     ("properties", "actorEmail"),
 )
-"""Where a stream's schema may have an address."""
+"""Paths of addresses in the streams' schemas."""
 
 _HASHED = (
     "Hash of the actor's e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
@@ -29,11 +29,11 @@ _HASHED = (
 
 
 class ActorEmail:
-    """The setting `actor_email` at work.
+    """Applies the setting `actor_email`.
 
     Args:
         action: One of ACTIONS.
-        salt: What keys the hashes, if anything.
+        salt: Key of the hashes, or None.
     """
 
     def __init__(self, action: str, salt: str | None) -> None:
@@ -41,14 +41,14 @@ class ActorEmail:
         self._salt = salt
 
     def hash(self, address: str) -> str:
-        """Return what stands for an address: the same for any spelling in capitals and small letters."""
+        """Return the hash of an address, whatever its case."""
         text = address.lower().encode()
         if self._salt is None:
             return hashlib.sha256(text).hexdigest()
         return hmac.digest(self._salt.encode(), text, "sha256").hex()
 
     def apply(self, record: Any) -> Any:
-        """Return a decoded log with the addresses in it hashed or dropped; the log itself where they are kept."""
+        """Return a copy of a decoded log with its addresses hashed or dropped; the log itself if they are kept."""
         if self._action == KEEP:
             return record
         if record.unmapped:
@@ -64,11 +64,11 @@ class ActorEmail:
         return msgspec.structs.replace(record, activityLogItems=items)
 
     def to_schema(self, own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the schema that says what a stream's records will hold.
+        """Return the schema of a stream's records under this setting.
 
         Args:
-            own: The stream's schema, as the tap has it.
-            given: The same from a catalog, which may be older or have less in it.
+            own: The tap's schema of the stream.
+            given: The schema from a catalog, which may be older or have fewer fields.
         """
         result: dict[str, Any] = copy.deepcopy(dict(own if given is None else given))
         for *path, name in _ADDRESSES:
@@ -95,8 +95,8 @@ class ActorEmail:
 
 
 def _without_emails(unmapped: str) -> str:
-    """Return the text of `unmapped` with e-mail addresses taken out of every text and name in it."""
-    # Text by text: what looks for addresses does not know where a text ends in JSON.
+    """Return `unmapped` with e-mail addresses masked in all its strings and names."""
+    # String by string: the search for addresses does not know where a string ends in JSON.
     values = json.loads(unmapped, parse_int=_as_written, parse_float=_as_written)
     return msgspec.json.encode(_cleaned(values)).decode()
 
@@ -115,7 +115,7 @@ def _cleaned(value: Any) -> Any:
             result: dict[str, Any] = {}
             for name, inner in value.items():
                 cleaned = without_emails(name)
-                # Two addresses look the same now.
+                # Masked addresses are equal.
                 if cleaned in result:
                     cleaned += f" {len(result)}"
                 result[cleaned] = _cleaned(inner)
@@ -124,7 +124,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _at(schema: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
-    """Return what a schema has at a path, or None where it has no such place."""
+    """Return the object at a path of a schema, or None if there is none."""
     found: Any = schema
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None

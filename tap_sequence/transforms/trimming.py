@@ -1,4 +1,4 @@
-"""Records hold no field that their SCHEMA does not name. A catalog may be older than the tap, or cut down by hand."""
+"""Removes fields from records that their SCHEMA lacks: a catalog may be older than the tap, or edited by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 def catalog_schema(own: Mapping[str, Any], given: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """Return a catalog's schema of a stream as it can be written into a SCHEMA message.
+    """Return a catalog's schema of a stream in the form for a SCHEMA message.
 
-    The stream's keys are always in it, no field is required that is not in it, and it has no `$schema`: some targets
-    refuse every value of that but Draft 4's.
+    It has the stream's keys, requires only fields that it has, and has no `$schema`: some targets accept no value other
+    than Draft 4's.
 
     Args:
-        own: The stream's schema, as the tap has it.
-        given: The same from the catalog.
-        keys: The fields that the stream's records are told apart and ordered by.
+        own: The tap's schema of the stream.
+        given: The catalog's schema of the stream.
+        keys: The stream's primary and replication keys.
     """
     result: dict[str, Any] = copy.deepcopy(dict(given))
     result.pop("$schema", None)
@@ -28,9 +28,9 @@ def catalog_schema(own: Mapping[str, Any], given: Mapping[str, Any], keys: Seque
 
 
 def missing_fields(own: Mapping[str, Any], given: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Yield the paths of the fields that `trim` takes out of a stream's records.
+    """Yield the paths of the fields that `trim` removes from a stream's records.
 
-    `.*` at the end stands for every field that `given` does not name, where `own` names none.
+    A path that ends in `.*` means every field that `given` lacks, if `own` names no fields.
     """
     if _is_closed(given):
         if "properties" not in own:
@@ -47,9 +47,9 @@ def missing_fields(own: Mapping[str, Any], given: Mapping[str, Any], path: str =
 
 
 def trim(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return a decoded JSON value without the fields, at any depth, that a JSON schema does not name.
+    """Return a decoded JSON value without the fields, at any depth, that a JSON schema lacks.
 
-    A schema that names no fields at all, or allows additional ones, leaves an object as it is.
+    Objects stay as they are if the schema names no fields, or allows additional ones.
     """
     if isinstance(value, dict) and _is_closed(schema):
         fields = schema["properties"]
@@ -60,7 +60,7 @@ def trim(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _is_closed(schema: Mapping[str, Any]) -> bool:
-    """Whether a schema says which fields an object has. As in the SDK, further ones have to be allowed explicitly."""
+    """Return whether a schema limits an object's fields. As in the SDK, additional ones must be allowed explicitly."""
     return isinstance(schema.get("properties"), dict) and not schema.get("additionalProperties")
 
 

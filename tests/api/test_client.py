@@ -26,8 +26,7 @@ from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Response
 from tap_sequence.errors import BadRequestError, RecordError, RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
-from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator
-from tap_sequence.simulator.api import UnknownCursor
+from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator, UnknownCursor
 from tap_sequence.sync.models import PageRequest, SortOrder
 from tap_sequence.sync.timestamps import MICROSECONDS
 from tests.support.harness import config_for, run_here

@@ -14,9 +14,8 @@ FEWEST_WORDS = 3
 
 NO_MESSAGES = (
     # Nouns that a message is completed with.
-    *("a list of objects",),
     *("a text that is not empty", "a JSON object", "the value from your Sequence API"),
-    *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
+    *("The config file", "it is closed"),
     *(
         "number … of the page",
         "a page ahead",
@@ -47,7 +46,7 @@ NO_MESSAGES = (
     # Help, and what --test says where all is well.
     *(
         "| Stream |",
-        "Use --test to ask",
+        "Use --test to request",
         "Settings (in the --config file",
         "Hash of the actor's e-mail address",
     ),

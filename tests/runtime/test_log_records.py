@@ -1,4 +1,4 @@
-"""Whatever writes or sends log records gets clean ones; nothing from outside reaches a terminal as it is."""
+"""Every handler gets clean log records, and no text from outside controls the terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assert_clean(text: str) -> None:
         assert hidden not in text, hidden
 
 
-def assert_is_for_a_terminal(text: str) -> None:
+def assert_printable(text: str) -> None:
     odd = {character for character in text if not character.isprintable() and character != "\n"}
     assert {unicodedata.name(character, hex(ord(character))) for character in odd} == set()
 
@@ -70,7 +70,7 @@ def logging_config(folder: Path, handlers: dict[str, Any]) -> dict[str, str]:
     return {"SINGER_SDK_LOG_CONFIG": str(path)}
 
 
-def test_handlers_that_send_records_send_clean_ones(simulator: Simulator, tmp_path: Path) -> None:
+def test_network_handlers_send_clean_records(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(
         faults=[Fault.parse(f"1=error:500:{ECHO}"), Fault.parse(f"2-=error:404:{ECHO}")]
     )
@@ -116,9 +116,7 @@ def test_handlers_that_send_records_send_clean_ones(simulator: Simulator, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
-def test_a_log_file_on_a_full_disk_makes_logging_write_clean_records(
-    simulator: Simulator, tmp_path: Path
-) -> None:
+def test_log_file_on_full_disk_reports_clean_records(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(
         faults=[Fault.parse(f"1=error:500:{ECHO}"), Fault.parse(f"2-=error:404:{ECHO}")]
     )
@@ -126,19 +124,19 @@ def test_a_log_file_on_a_full_disk_makes_logging_write_clean_records(
     config = config_for(simulator, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     run = run_process(tmp_path, config, env=logging_config(tmp_path, handlers))
     assert run.status == 1
-    # What logging itself says of it.
+    # The logging module reports the failure itself.
     assert "--- Logging error ---" in run.stderr
     assert "Arguments: " in run.stderr
     assert_clean(run.stderr)
 
 
 def run_from_environment(folder: Path, variables: dict[str, str], *, in_file: bool) -> str:
-    """Run the tap with settings from the environment or a file `.env`, to its failure; return what it wrote."""
+    """Run the tap with wrong settings from the environment or a file `.env`; return its standard error."""
     program = TAP
     if in_file:
         lines = [f"{variable}={json.dumps(text)}" for variable, text in variables.items()]
         (folder / ".env").write_text("\n".join(lines))
-        # The SDK looks for the file above itself.
+        # The SDK searches the folders above its own installation for the file.
         script = (
             "from singer_sdk.configuration import _dict_config as c; "
             f"c.find_dotenv = lambda: {str(folder / '.env')!r}; "
@@ -162,7 +160,7 @@ SECRETS = {"TAP_SEQUENCE_CLIENT_ID": CLIENT_ID, "TAP_SEQUENCE_CLIENT_SECRET": CL
 
 @pytest.mark.parametrize("known", [SECRETS, {}])
 @pytest.mark.parametrize("in_file", [True, False])
-def test_a_secret_in_the_wrong_variable_is_not_shown(
+def test_secret_in_a_number_variable_is_not_shown(
     tmp_path: Path,
     known: dict[str, str],
     in_file: bool,  # noqa: FBT001
@@ -176,13 +174,13 @@ def test_a_secret_in_the_wrong_variable_is_not_shown(
 @pytest.mark.parametrize(
     "name", ["START_DATE", "ENVIRONMENT", "STREAM_MAPS", "REQUEST_TIMEOUT_SECONDS", "API_URL", "ACTOR_EMAIL"]
 )
-def test_nor_is_it_in_another(tmp_path: Path, name: str) -> None:
+def test_secret_in_another_variable_is_not_shown(tmp_path: Path, name: str) -> None:
     stderr = run_from_environment(tmp_path, {f"TAP_SEQUENCE_{name}": CLIENT_SECRET}, in_file=False)
     assert f"{name.lower()} " in stderr
     assert_clean(stderr)
 
 
-def test_settings_on_the_command_line_are_not_shown(tmp_path: Path) -> None:
+def test_inline_config_is_not_shown(tmp_path: Path) -> None:
     inline = json.dumps({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
     done = subprocess.run(
         [*TAP, "--config", inline],
@@ -197,7 +195,7 @@ def test_settings_on_the_command_line_are_not_shown(tmp_path: Path) -> None:
     assert_clean(done.stderr)
 
 
-def test_a_password_of_a_proxy_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_proxy_password_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     password = "Qz#kWv%Jx"
     config = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "retry_budget_seconds": 0}
     authorization = b64encode(f"me:{password}".encode()).decode()
@@ -230,22 +228,22 @@ def test_a_password_of_a_proxy_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp
         ({}, {"bookmarks": {f"other{TERMINAL}": {}}}),
     ],
 )
-def test_no_setting_and_no_state_moves_the_cursor_or_turns_the_writing_round(
+def test_settings_and_state_write_no_control_characters(
     simulate: Simulate, tmp_path: Path, settings: dict[str, Any], state: dict[str, Any] | None
 ) -> None:
     config = config_for(simulate(3), retry_budget_seconds=0, **settings)
     run = run_process(tmp_path, config, state=state)
     assert run.errors or run.warnings
-    assert_is_for_a_terminal(run.stderr)
+    assert_printable(run.stderr)
 
 
-def test_nor_does_a_saved_cursor(simulate: Simulate, tmp_path: Path) -> None:
+def test_saved_cursor_writes_no_control_characters(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(3)
     state = run_here(config_for(simulator)).state
     state["bookmarks"]["activity_logs"]["cursor"] = f"c{TERMINAL}"
     run = run_process(tmp_path, config_for(simulator), state=state)
     assert run.warnings
-    assert_is_for_a_terminal(run.stderr)
+    assert_printable(run.stderr)
 
 
 def log_page(**fields: Any) -> bytes:
@@ -255,7 +253,7 @@ def log_page(**fields: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
         log_page(),
         log_page(createdAt=TERMINAL),
@@ -265,17 +263,17 @@ def log_page(**fields: Any) -> bytes:
         response(302, b"", f"Location: https://{TERMINAL}.example/"),
     ],
 )
-def test_nor_does_an_answer(tmp_path: Path, answer: bytes) -> None:
-    with answering(lambda _: answer) as base_url:
+def test_response_writes_no_control_characters(tmp_path: Path, body: bytes) -> None:
+    with answering(lambda _: body) as base_url:
         config = {"api_url": base_url, "client_id": "i", "client_secret": "s", "retry_budget_seconds": 0}
         run = run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"})
         test = run_process(tmp_path, config, "--test")
     assert run.stderr
     assert test.stderr
-    assert_is_for_a_terminal(run.stderr + test.stderr)
+    assert_printable(run.stderr + test.stderr)
 
 
-def test_a_header_without_a_colon_is_no_line_each_time(simulate: Simulate, tmp_path: Path) -> None:
+def test_header_without_colon_is_not_logged(simulate: Simulate, tmp_path: Path) -> None:
     api = simulate(300).api
 
     def respond(_: dict[str, str]) -> bytes:
@@ -295,7 +293,7 @@ def test_a_header_without_a_colon_is_no_line_each_time(simulate: Simulate, tmp_p
     assert "parse headers" not in run.stderr
 
 
-def test_cookies_are_neither_kept_nor_sent(simulate: Simulate, tmp_path: Path) -> None:
+def test_cookies_are_not_sent_back(simulate: Simulate, tmp_path: Path) -> None:
     api = simulate(300).api
     seen: list[dict[str, str]] = []
 
@@ -332,7 +330,7 @@ def record_of(logger: str, level: int, msg: object, *args: object, **more: Any) 
 
 
 @pytest.mark.usefixtures("factory")
-def test_what_is_clean_keeps_its_arguments() -> None:
+def test_clean_record_keeps_its_arguments() -> None:
     record = record_of("tap-sequence", logging.INFO, "%s of %d", "a page", 7)
     assert (record.msg, record.args) == ("%s of %d", ("a page", 7))
 
@@ -340,7 +338,7 @@ def test_what_is_clean_keeps_its_arguments() -> None:
 @pytest.mark.usefixtures("factory")
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR])
 @pytest.mark.parametrize("logger", ["tap-sequence", "urllib3.connection"])
-def test_a_record_that_cannot_be_formatted_shows_nothing(logger: str, level: int) -> None:
+def test_unformattable_record_shows_no_arguments(logger: str, level: int) -> None:
     class Broken:
         def __str__(self) -> str:
             raise ValueError(CLIENT_SECRET)
@@ -352,7 +350,7 @@ def test_a_record_that_cannot_be_formatted_shows_nothing(logger: str, level: int
 
 
 @pytest.mark.usefixtures("factory")
-def test_an_error_keeps_its_name_its_traceback_and_its_causes() -> None:
+def test_exception_keeps_name_traceback_and_causes() -> None:
     def fail() -> None:
         try:
             raise http.client.BadStatusLine(CLIENT_SECRET)
@@ -375,7 +373,7 @@ def test_an_error_keeps_its_name_its_traceback_and_its_causes() -> None:
 
 
 @pytest.mark.usefixtures("factory")
-def test_a_line_of_the_tap_stays_readable_whatever_the_secret_is_made_of() -> None:
+def test_own_message_is_readable_whatever_the_secret() -> None:
     MASK.add({"client_secret": "page-sequence-http-value-error"})
     msg = (
         "Sequence could not be read at %s: %s. Look at client_secret, page_size and the value of http_proxy."
@@ -385,7 +383,7 @@ def test_a_line_of_the_tap_stays_readable_whatever_the_secret_is_made_of() -> No
     assert record.getMessage().endswith("Look at client_secret, page_size and the value of http_proxy.")
 
 
-def test_records_are_made_clean_once_however_often_it_is_asked_for() -> None:
+def test_clean_log_records_twice_installs_one_factory() -> None:
     before = logging.getLogRecordFactory()
     try:
         clean_log_records()
@@ -397,8 +395,8 @@ def test_records_are_made_clean_once_however_often_it_is_asked_for() -> None:
         logging.setLogRecordFactory(before)
 
 
-def test_a_cursor_and_an_id_are_shown_beside_a_client_id_of_the_same_weeks() -> None:
-    """UUIDv7 begin with the time: only those of the same minute share eight digits."""
+def test_cursor_and_id_close_to_the_client_id_are_shown() -> None:
+    """A UUIDv7 starts with the time; only those of the same minute share eight digits."""
     MASK.add({"client_id": "019e6eb6-db30-7cf2-8017-06a5a2859e13", "client_secret": "wXqJzvK9x"})
     log_id = "019e6eb9-1c44-7d01-9a3e-5b8f0c7d2e61"
     for text in (log_id, b64encode(log_id.encode()).decode()):

@@ -1,4 +1,4 @@
-"""What a run takes of the machine's memory at most, whatever the API answers: SECURITY.md names the figure."""
+"""The maximum memory of a run, whatever the API responds with: SECURITY.md documents it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from tap_sequence.api.transport import MAX_AHEAD_BYTES, MAX_BODY_BYTES
-from tap_sequence.simulator import Simulator
-from tap_sequence.simulator.api import UnknownCursor
+from tap_sequence.simulator import Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
 from tests.conftest import tabulate
 from tests.support.harness import ROOT, TAP, command_arguments, config_for, environment
@@ -30,10 +29,10 @@ PROMISED_MIB = int(
 )
 
 PAGES_BEFORE = 3
-"""Pages as they should be, so that the tap reads ahead by then."""
+"""Number of normal pages first, so that the tap prefetches."""
 
 FILLED = 0.98
-"""How much of the largest page that is taken a bomb uses."""
+"""Size of a bomb, as a fraction of the largest page that the tap accepts."""
 
 
 def _nested(element: str) -> Change:
@@ -47,7 +46,7 @@ def _nested(element: str) -> Change:
 def _texts(text: str) -> Change:
     def change(logs: list[dict[str, Any]], size: int) -> None:
         for log in logs:
-            # One character outside the first plane makes Python take four bytes for each of the text.
+            # With one character outside the first plane, Python uses four bytes for each character.
             log["activityLogItems"][0]["summary"] = "\N{GRINNING FACE}" + text * (
                 size // len(logs) // len(text)
             )
@@ -73,15 +72,15 @@ BOMBS: Mapping[str, Change] = {
 
 
 def arm(simulator: Simulator, change: Change, size: int) -> None:
-    """Let every page from the fourth request on have so many bytes, and few on its way."""
+    """Make every page from the fourth request on decompress to so many bytes."""
     respond = simulator.api.respond
-    answered = 0
+    responses = 0
 
     def bomb(path: str, query: dict[str, str], headers: dict[str, str]) -> Response:
-        nonlocal answered
-        answered += 1
+        nonlocal responses
+        responses += 1
         response = respond(path, query, headers)
-        if answered <= PAGES_BEFORE or response.status != HTTPStatus.OK:
+        if responses <= PAGES_BEFORE or response.status != HTTPStatus.OK:
             return response
         page = msgspec.json.decode(response.body)
         if page["items"]:
@@ -92,7 +91,7 @@ def arm(simulator: Simulator, change: Change, size: int) -> None:
     vars(simulator.api)["respond"] = bomb
 
 
-# A process has on its account what the one that started it had: so it is started by a small one.
+# A process inherits its parent's peak memory, so a small process starts it.
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -101,7 +100,7 @@ print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def peak_mib(folder: Path, config: Mapping[str, Any]) -> tuple[int, float]:
-    """Run the tap to its end; return its exit status and the most memory that it had at a time."""
+    """Run the tap; return its exit status and its peak memory in bytes."""
     with (folder / "stderr").open("wb") as stderr:
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, *TAP, *command_arguments(folder, config)],
@@ -120,10 +119,10 @@ def peak_mib(folder: Path, config: Mapping[str, Any]) -> tuple[int, float]:
 @pytest.mark.parametrize("max_in_flight_requests", [1, 4, 16])
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES, MAX_AHEAD_BYTES // 4])
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_no_page_takes_more_memory_than_promised(
+def test_page_needs_no_more_memory_than_documented(
     simulate: Simulate, tmp_path: Path, bomb: str, size: int, max_in_flight_requests: int
 ) -> None:
-    # Guessed cursors are honoured, so that as many requests as may be are under way.
+    # Guessed cursors are accepted, so that as many requests as possible are in flight.
     simulator = simulate(3000, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     arm(simulator, BOMBS[bomb], size)
     config = config_for(simulator, max_in_flight_requests=max_in_flight_requests)
@@ -133,6 +132,6 @@ def test_no_page_takes_more_memory_than_promised(
         "Peak memory, in MiB", f"{bomb}, {page}", **{f"{max_in_flight_requests} in flight": f"{peak:.0f}"}
     )
     assert peak < PROMISED_MIB, (tmp_path / "stderr").read_text()[-2000:]
-    # A page of too many values ends the run, and the line says what to change.
+    # A page of too many values ends the run, and the message names the setting to change.
     problem = (tmp_path / "stderr").read_text()
     assert status == 0 or ("JSON values" in problem and "page_size" in problem)

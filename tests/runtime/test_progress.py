@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line every 30 seconds elsewhere, and one line that says what it was."""
+"""Progress of a run: a bar on a terminal, a message every 30 seconds elsewhere, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Terminal(io.StringIO):
         return True
 
 
-# What is said
+# Text
 
 
 @pytest.mark.parametrize(
@@ -66,17 +66,17 @@ class Terminal(io.StringIO):
     [
         (RunStats(read=250_000, total=1_000_000, seconds=100.0), "250,000 of 1,000,000 logs (25.0 %), 2,500 logs/s, 5 min 0 s left"),
         (RunStats(read=1000, total=1000, seconds=10.0), "1,000 of 1,000 logs (100.0 %), 100 logs/s, 0 s left"),
-        # More than there were when the API counted.
+        # More logs than the API counted.
         (RunStats(read=1100, total=1000, seconds=10.0), "1,100 of 1,000 logs (100.0 %), 110 logs/s, 0 s left"),
         (RunStats(read=0, total=1000, seconds=10.0), "0 of 1,000 logs (0.0 %), 0 logs/s"),
         (RunStats(read=0, total=0, seconds=1.0), "0 of 0 logs, 0 logs/s"),
-        # Too early to tell.
+        # Too early for an estimate.
         (RunStats(read=500, total=1000, seconds=2.9), "500 of 1,000 logs (50.0 %), 172 logs/s"),
         (RunStats(read=1500, seconds=90.0), "1,500 logs in 1 min 30 s, 17 logs/s"),
         (RunStats(), "0 logs in 0 s, 0 logs/s"),
     ],
 )  # fmt: skip
-def test_a_tally_says_logs_share_rate_and_time_left(stats: RunStats, text: str) -> None:
+def test_run_stats_describe_logs_share_rate_and_time_left(stats: RunStats, text: str) -> None:
     assert stats.describe(with_share=True) == text
 
 
@@ -84,20 +84,20 @@ def test_a_tally_says_logs_share_rate_and_time_left(stats: RunStats, text: str) 
     ("seconds", "text"),
     [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7500, "2 h 5 min")],
 )
-def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
+def test_duration_uses_at_most_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_summary_counts_what_was_emitted_and_what_was_known() -> None:
+def test_run_stats_summary_counts_emitted_and_skipped() -> None:
     stats = RunStats(read=1234, emitted=1000, seen=234, seconds=4.0)
     assert stats.summary() == "1,000 logs emitted, 234 skipped as already seen, in 4.0 s (250 logs/s)"
     assert RunStats(emitted=1, seconds=1.0).summary().startswith("1 log emitted, ")
 
 
-# When it is said
+# Timing
 
 
-def test_it_is_shown_every_30_seconds_whether_pages_come_or_not() -> None:
+def test_progress_is_shown_every_30_seconds_with_or_without_pages() -> None:
     clock, shown = Clock(), Shown()
     with Progress(shown, clock) as progress:
         for _ in range(60):
@@ -115,7 +115,7 @@ def test_it_is_shown_every_30_seconds_whether_pages_come_or_not() -> None:
 
 
 @pytest.mark.parametrize("total", [-1, 10**400])
-def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
+def test_progress_ignores_an_impossible_total(total: int) -> None:
     clock, shown = Clock(), Shown()
     with Progress(shown, clock) as progress:
         clock.now += 30
@@ -123,13 +123,13 @@ def test_a_total_that_cannot_be_right_is_left_out(total: int) -> None:
     assert shown.texts == ["100 logs in 30 s, 3 logs/s"]
 
 
-def test_lines_are_log_lines(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_log_at_info(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Lines(logging.getLogger("test")).show(RunStats(read=5, total=10, seconds=5.0))
     assert caplog.messages == ["Progress: 5 of 10 logs (50.0 %), 1 logs/s, 5 s left."]
 
 
-def test_a_bar_is_for_a_terminal_that_nothing_else_is_written_to() -> None:
+def test_display_is_a_bar_only_on_a_terminal_of_its_own() -> None:
     logger = logging.getLogger("test")
     file = io.StringIO()
     assert isinstance(display_for(logger, Terminal(), file), Bar)
@@ -139,7 +139,9 @@ def test_a_bar_is_for_a_terminal_that_nothing_else_is_written_to() -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 0), (80, 0), (0, 24)])
-def test_a_terminal_without_a_size_gets_lines(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+def test_display_on_terminal_without_size_is_lines(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(terminal, "fileno", lambda: 2)
     monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size(size))
@@ -149,7 +151,7 @@ def test_a_terminal_without_a_size_gets_lines(monkeypatch: pytest.MonkeyPatch, s
 # The bar
 
 
-def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_on_narrow_terminal_shows_text_only(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(terminal, "fileno", lambda: 2)
     for columns, has_bar in ((69, False), (70, True)):
@@ -164,7 +166,7 @@ def test_on_a_narrow_terminal_the_words_matter_more_than_the_bar(monkeypatch: py
         assert ("5 of 10 logs (50.0 %), 1 logs/s" in terminal.getvalue()) == (not has_bar)
 
 
-def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_shows_log_messages_above_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     logger = logging.getLogger("test.bar")
@@ -182,7 +184,7 @@ def test_log_lines_go_by_above_the_bar_cleaned_as_ever(monkeypatch: pytest.Monke
     assert [line for line in lines if BAR.match(line.rstrip())]
 
 
-def test_above_the_bar_each_handler_lets_through_what_it_ever_did(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bar_keeps_each_handlers_level(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     logger = logging.getLogger("test.bar")
@@ -206,7 +208,9 @@ def test_above_the_bar_each_handler_lets_through_what_it_ever_did(monkeypatch: p
     ]
 
 
-def test_a_terminal_that_goes_away_does_not_end_the_run() -> None:
+def test_bar_survives_a_closed_terminal() -> None:
+    """The run continues without the bar."""
+
     class Gone(Terminal):
         is_gone = False
 
@@ -232,7 +236,7 @@ def summary_of(stderr: str) -> str:
     return line
 
 
-def test_a_run_ends_with_one_line_that_says_what_it_was(simulate: Simulate, tmp_path: Path) -> None:
+def test_run_ends_with_a_summary(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(450)
     config = config_for(simulator)
     first = run_process(tmp_path, config)
@@ -248,7 +252,7 @@ def test_a_run_ends_with_one_line_that_says_what_it_was(simulate: Simulate, tmp_
     assert (emitted, int(skipped) > 0) == ("20", True)
 
 
-def test_retries_and_refusals_are_counted_and_items_named(simulate: Simulate, tmp_path: Path) -> None:
+def test_summary_counts_retries_refusals_and_items(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(300, faults=[Fault.parse("1=429"), Fault.parse("3=500")])
     config = config_for(simulator, max_in_flight_requests=1)
     catalog = select(discover(config), streams=STREAMS)
@@ -260,9 +264,7 @@ def test_retries_and_refusals_are_counted_and_items_named(simulate: Simulate, tm
     )
 
 
-def test_a_run_that_fails_says_what_it_did_before_the_line_with_the_error(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_failed_run_logs_its_summary_before_the_error(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(500, faults=[Fault.parse("3-=401")])
     run = run_process(tmp_path, config_for(simulator, max_in_flight_requests=1))
     assert run.status == 1
@@ -271,7 +273,7 @@ def test_a_run_that_fails_says_what_it_did_before_the_line_with_the_error(
 
 
 def bars(frames: list[Frame]) -> Iterator[tuple[float, int, int, str | None]]:
-    """Yield seconds, logs read, logs in all and the time left, of each frame with a bar on it."""
+    """Yield seconds, logs read, total and time left of each frame that shows a bar."""
     for frame in frames:
         for line in frame.lines:
             match = BAR.match(line)
@@ -290,7 +292,7 @@ def run_on_terminal(simulator: Simulator, folder: Path, **settings: Any) -> list
     return list(watch([*TAP, *arguments], stdout=folder / "out.jsonl", env=environment()))
 
 
-def test_on_a_terminal_a_bar_moves_and_standard_output_has_nothing_of_it(
+def test_run_on_terminal_moves_the_bar_and_keeps_standard_output_clean(
     simulate: Simulate, tmp_path: Path
 ) -> None:
     simulator = simulate(3000, latency=(0.08, 0.08))
@@ -300,29 +302,27 @@ def test_on_a_terminal_a_bar_moves_and_standard_output_has_nothing_of_it(
     assert seen == sorted(seen)
     messages = parse_lines((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
     assert Run(0, messages).records == simulator.store.logs()
-    # At the end it makes room for the summary.
+    # At the end the summary replaces it.
     assert not list(bars(frames[-1:]))
     assert "Summary: 3,000 logs emitted" in "\n".join(frames[-1].lines)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_of_a_million_logs_the_time_left_is_right_within_a_fifth_from_a_tenth_on(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_time_left_of_a_million_logs_is_right_within_a_fifth(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(1_000_000)
-    # At a pace that this machine keeps whatever else it does, as a run over a network is: 5,000 logs a second.
+    # A rate that a busy machine sustains too: 5,000 logs a second.
     frames = run_on_terminal(simulator, tmp_path, requests_per_minute=3000)
     seen = list(bars(frames))
-    # The last page comes just before the end.
+    # The last page is read just before the end.
     end = next(seconds for seconds, read, total, _ in reversed(seen) if read > 0.99 * total)
-    told = [
+    estimates = [
         (read / total, seconds_of(left), end - seconds)
         for seconds, read, total, left in seen
         if left is not None and 0.1 * total <= read < 0.95 * total
     ]
-    assert len(told) > 20
-    wrong = [each for each in told if abs(each[1] - each[2]) > 0.2 * each[2] + 1]
+    assert len(estimates) > 20
+    wrong = [each for each in estimates if abs(each[1] - each[2]) > 0.2 * each[2] + 1]
     assert wrong == []
     assert len({read for _, read, _, _ in seen}) > 20
     with (tmp_path / "out.jsonl").open("rb") as output:

@@ -1,4 +1,4 @@
-"""Stopped by a signal, at any line: the contract's "Output" 3 and 4, and "What holds, always"."""
+"""Runs stopped by a signal, at any line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from typing import IO, Any
 import msgspec
 import pytest
 
+from tap_sequence.runtime.interruptible_wait import InterruptibleWait
 from tap_sequence.runtime.signals import PATIENCE_SECONDS, StoppedError, StopSignals
-from tap_sequence.runtime.waiting import InterruptibleWait
 from tap_sequence.simulator import Fault, Simulator
 from tests.support.harness import (
     TAP,
@@ -45,7 +45,7 @@ def run_and_stop(
     after_lines: int,
     state: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Start the tap, send it a signal once it has written so many lines, and read what else it writes."""
+    """Start the tap, send it a signal after so many lines, and read the rest of its output."""
     with (folder / "stderr").open("wb") as stderr, _start(folder, config, stderr, state=state) as process:
         lines: list[bytes] = []
         while len(lines) < after_lines and (line := process.stdout.readline()):
@@ -53,9 +53,9 @@ def run_and_stop(
         process.send_signal(signum)
         lines.append(process.stdout.read())
         process.wait(60)
-    whole, _, torn = b"".join(lines).rpartition(b"\n")
-    # Only SIGKILL can tear a line, and only the last.
-    assert not torn or signum is signal.SIGKILL
+    whole, _, cut = b"".join(lines).rpartition(b"\n")
+    # Only SIGKILL can cut a line, and only the last one.
+    assert not cut or signum is signal.SIGKILL
     return Run(process.returncode, parse_lines(whole.decode()), (folder / "stderr").read_text())
 
 
@@ -67,7 +67,7 @@ def _start(
     state: Mapping[str, Any] | None = None,
     **env: str,
 ) -> Any:
-    """Start the tap with its standard output on a pipe. What is read from it line by line must be read to its end so."""
+    """Start the tap with its standard output on a pipe, whose buffered reader must be used to the end."""
     command = [*TAP, *command_arguments(folder, config, state=state)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(**env))
 
@@ -75,10 +75,10 @@ def _start(
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("after_lines", [3, 150, 777, 1501, 2950])
 @pytest.mark.parametrize("signum", STATUSES)
-def test_a_stopped_run_loses_nothing_and_does_not_look_like_a_finished_one(
+def test_stopped_run_loses_nothing_and_exits_with_the_signals_status(
     simulate: Simulate, tmp_path: Path, signum: signal.Signals, after_lines: int
 ) -> None:
-    # A little latency, so that the run is still under way when the signal comes.
+    # A little latency, so that the run is still in progress when it receives the signal.
     simulator = simulate(3000, latency=(0.005, 0.005))
     stopped = run_and_stop(tmp_path, config_for(simulator), signum, after_lines=after_lines)
     assert stopped.status == STATUSES[signum]
@@ -94,13 +94,11 @@ def test_a_stopped_run_loses_nothing_and_does_not_look_like_a_finished_one(
     after = run_process(tmp_path, config_for(simulator), state=states[-1]["value"] if states else None)
     assert after.status == 0
     assert set(stopped.ids) | set(after.ids) == set(simulator.store.ids())
-    # At most what stands behind the last STATE is emitted again.
+    # Only records after the last STATE are emitted again.
     assert not set(stopped.ids[:described]) & set(after.ids)
 
 
-def test_killed_late_in_a_backfill_the_next_run_reads_only_what_is_left(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_run_after_kill_late_in_backfill_reads_only_the_rest(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(20_000)
     killed = run_and_stop(tmp_path, config_for(simulator), signal.SIGKILL, after_lines=15_000)
     simulator.api.forget_requests()
@@ -110,12 +108,12 @@ def test_killed_late_in_a_backfill_the_next_run_reads_only_what_is_left(
     assert len(simulator.requests) <= 70
 
 
-def test_no_line_is_cut_where_standard_output_is_unbuffered(simulate: Simulate, tmp_path: Path) -> None:
-    """With PYTHONUNBUFFERED a signal can cut a write to a full pipe short."""
+def test_stopped_run_with_unbuffered_output_cuts_no_line(simulate: Simulate, tmp_path: Path) -> None:
+    """With PYTHONUNBUFFERED a signal can interrupt a write to a full pipe."""
     simulator = simulate(3000)
     with _start(tmp_path, config_for(simulator), subprocess.DEVNULL, PYTHONUNBUFFERED="1") as process:
         first = process.stdout.readline() + process.stdout.readline()
-        # Nobody reads on, so the pipe fills, and the signal comes in the middle of a write.
+        # Nobody reads, so the pipe fills up, and the signal arrives during a write.
         time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
@@ -126,7 +124,7 @@ def test_no_line_is_cut_where_standard_output_is_unbuffered(simulate: Simulate, 
     assert 0 < len([message for message in messages if message["type"] == "RECORD"]) < 3000
 
 
-def test_a_signal_stops_a_run_that_waits_for_an_answer(simulate: Simulate, tmp_path: Path) -> None:
+def test_signal_stops_a_run_that_waits_for_a_response(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(300, faults=[Fault.parse("3-=slow:30")])
     stopped = run_and_stop(tmp_path, config_for(simulator), signal.SIGTERM, after_lines=201)
     assert stopped.status == 143
@@ -134,7 +132,7 @@ def test_a_signal_stops_a_run_that_waits_for_an_answer(simulate: Simulate, tmp_p
     assert stopped.bookmark["recent_ids"][-1] == stopped.ids[-1]
 
 
-def test_signals_one_after_another_stop_a_run_like_a_single_one(simulate: Simulate, tmp_path: Path) -> None:
+def test_several_signals_stop_a_run_like_one(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(3000, latency=(0.005, 0.005))
     with (
         (tmp_path / "stderr").open("wb") as stderr,
@@ -154,11 +152,11 @@ def test_signals_one_after_another_stop_a_run_like_a_single_one(simulate: Simula
     assert sorted([*stopped, *after.ids]) == sorted(simulator.store.ids())
 
 
-# A target that does not read
+# Targets that do not read
 
 
 def start_against_a_hanging_target(folder: Path, config: Mapping[str, Any]) -> Any:
-    """Start the tap with a pipe that nobody reads, and return once it has written all that fits."""
+    """Start the tap with a pipe that nobody reads, and return when the pipe is full."""
     with (folder / "stderr").open("wb") as stderr:
         process = _start(folder, config, stderr)
     used = -1.0
@@ -175,13 +173,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def unread(file: IO[bytes]) -> int:
-    """Return how many bytes are in a pipe."""
+    """Return the number of unread bytes in a pipe."""
     (count,) = struct.unpack("i", fcntl.ioctl(file, termios.FIONREAD, bytes(4)))
     return int(count)
 
 
 def lengthen_logs(simulator: Simulator) -> None:
-    """Make some logs longer than what a pipe takes at once, and a few longer than a pipe is."""
+    """Make some logs longer than an atomic write to a pipe, and a few longer than the pipe."""
     for place, log in enumerate(simulator.store.logs()):
         if place % 7 == 0:
             length = 100_000 if place % 49 == 48 else 1000 * place % 30_000
@@ -190,10 +188,10 @@ def lengthen_logs(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 2, [signal.SIGHUP, signal.SIGTERM]])
-def test_a_run_whose_target_hangs_is_stopped_at_a_lines_end_and_the_next_one_brings_the_rest(
+def test_run_with_hanging_target_stops_at_the_end_of_a_line(
     simulate: Simulate, tmp_path: Path, signals: list[signal.Signals]
 ) -> None:
-    """After one signal and some seconds, or at the second: whoever sent it kills the process otherwise."""
+    """Some seconds after one signal, or at the second one; the next run emits the rest."""
     simulator = simulate(1500)
     lengthen_logs(simulator)
     with start_against_a_hanging_target(tmp_path, config_for(simulator)) as process:
@@ -210,7 +208,7 @@ def test_a_run_whose_target_hangs_is_stopped_at_a_lines_end_and_the_next_one_bri
     assert output.endswith(b"\n")
     messages = parse_lines(output.decode())
     errors = (tmp_path / "stderr").read_text()
-    assert f"Stopped by {signals[0].name}, while the target did not read on." in errors
+    assert f"Stopped by {signals[0].name}, while the target was not reading." in errors
     assert "Traceback" not in errors
 
     states = [message["value"] for message in messages if message["type"] == "STATE"]
@@ -219,7 +217,7 @@ def test_a_run_whose_target_hangs_is_stopped_at_a_lines_end_and_the_next_one_bri
     assert written | set(after.ids) == set(simulator.store.ids())
 
 
-def test_a_target_that_reads_on_in_time_gets_the_last_state(simulate: Simulate, tmp_path: Path) -> None:
+def test_target_that_resumes_reading_gets_the_last_state(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(1500)
     with start_against_a_hanging_target(tmp_path, config_for(simulator)) as process:
         process.send_signal(signal.SIGTERM)
@@ -232,9 +230,8 @@ def test_a_target_that_reads_on_in_time_gets_the_last_state(simulate: Simulate, 
     assert sorted([*written, *after.ids]) == sorted(simulator.store.ids())
 
 
-def test_a_target_that_hangs_costs_no_cpu_even_where_standard_output_does_not_block(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_hanging_target_costs_no_cpu(simulate: Simulate, tmp_path: Path) -> None:
+    """Even if standard output is non-blocking."""
     simulator = simulate(1500)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -256,8 +253,8 @@ def test_a_target_that_hangs_costs_no_cpu_even_where_standard_output_does_not_bl
     assert written == simulator.store.ids()
 
 
-def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(simulate: Simulate, tmp_path: Path) -> None:
-    """As `nohup` starts it."""
+def test_ignored_hangup_stays_ignored(simulate: Simulate, tmp_path: Path) -> None:
+    """As under `nohup`."""
     simulator = simulate(1000, latency=(0.005, 0.005))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -274,7 +271,7 @@ def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(simulate: Simulat
     assert written == simulator.store.ids()
 
 
-def test_a_signal_while_the_tap_is_being_imported_ends_it_quietly() -> None:
+def test_signal_during_import_ends_the_process_without_traceback() -> None:
     interrupted_import = """
 import os, signal, sys
 from tap_sequence.__main__ import main
@@ -291,7 +288,7 @@ main()
     assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, b"", b"")
 
 
-def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
+def test_check_after_signals_raises_for_the_first() -> None:
     signals = StopSignals()
     signals.check()
     signals.handle(signal.SIGTERM)
@@ -303,14 +300,14 @@ def test_a_signal_is_noticed_where_the_run_asks_and_the_first_counts() -> None:
         InterruptibleWait(signals).call(lambda: None)
 
 
-def test_the_patience_with_a_target_ends_after_some_seconds_or_with_the_second_signal() -> None:
+def test_check_patience_raises_after_some_seconds_or_a_second_signal() -> None:
     clock = [100.0]
     signals = StopSignals(monotonic=lambda: clock[0])
     signals.check_patience()
     signals.handle(signal.SIGHUP)
     signals.check_patience()
     clock[0] += PATIENCE_SECONDS
-    with pytest.raises(StoppedError, match="did not read") as stopped:
+    with pytest.raises(StoppedError, match="was not reading") as stopped:
         signals.check_patience()
     assert stopped.value.exit_status == 129
 
@@ -321,7 +318,7 @@ def test_the_patience_with_a_target_ends_after_some_seconds_or_with_the_second_s
         signals.check_patience()
 
 
-def test_a_signal_wakes_a_pause() -> None:
+def test_pause_ends_at_a_signal() -> None:
     signals = StopSignals()
     timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
     timer.start()
@@ -330,7 +327,7 @@ def test_a_signal_wakes_a_pause() -> None:
     timer.join()
 
 
-def test_a_signal_ends_the_wait_for_a_call_that_hangs() -> None:
+def test_call_that_hangs_ends_at_a_signal() -> None:
     signals = StopSignals()
     hung = threading.Event()
     timer = threading.Timer(0.05, signals.handle, [signal.SIGINT])
@@ -341,7 +338,7 @@ def test_a_signal_ends_the_wait_for_a_call_that_hangs() -> None:
     timer.join()
 
 
-def test_the_wait_ticks_until_the_call_returns_or_raises() -> None:
+def test_call_ticks_until_it_returns_or_raises() -> None:
     ticked = threading.Event()
     waiting = InterruptibleWait(StopSignals(), seconds_to_tick=lambda: 0.01, tick=ticked.set)
     assert waiting.call(lambda: ticked.wait(60))

@@ -1,4 +1,4 @@
-"""Lines to a pipe: whole, in order, never blocking, and given up only between two of them."""
+"""Lines to a pipe: complete, in order, never blocking, and interrupted only between two of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pipe(capacity: int = PIPE_BYTES) -> Iterator[tuple[int, int]]:
 
 
 def read_rest(reader: int) -> bytes:
-    """Return what is in a pipe."""
+    """Return the unread content of a pipe."""
     os.set_blocking(reader, False)
     parts = []
     with suppress(BlockingIOError):
@@ -58,7 +58,7 @@ SIZES = st.one_of(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdout, "_LOOK_AGAIN_MILLISECONDS", 0)
+    monkeypatch.setattr(stdout, "_POLL_MILLISECONDS", 0)
     monkeypatch.setattr(stdout, "_WAITS_UNTIL_CHECK", 0)
 
 
@@ -69,10 +69,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     is_blocking=st.booleans(),
 )
 @settings(max_examples=300)
-def test_whatever_is_read_the_output_ends_at_a_lines_end_when_it_is_given_up(
+def test_write_that_is_given_up_ends_at_the_end_of_a_line(
     writes: list[list[int]], reads: list[int], *, is_blocking: bool
 ) -> None:
-    """The reader reads so many bytes each time the writer has to wait, and then hangs."""
+    """The reader reads so many bytes whenever the writer waits, and then hangs."""
     with pipe() as (reader, writer):
         os.set_blocking(writer, is_blocking)
         got = b""
@@ -87,7 +87,7 @@ def test_whatever_is_read_the_output_ends_at_a_lines_end_when_it_is_given_up(
                     got += os.read(reader, count)
 
         os.set_blocking(reader, False)
-        # A write that blocked would hang the test: its own thread is the reader.
+        # A blocking write would hang the test, because the reader is in the same thread.
         output = LineOutput(writer, read_on, sleep=lambda _: read_on())
         everything = [b"".join(map(line, sizes)) for sizes in writes]
         given_up = False
@@ -103,7 +103,7 @@ def test_whatever_is_read_the_output_ends_at_a_lines_end_when_it_is_given_up(
 
 
 @pytest.mark.parametrize("chunk", [100, 4096, 8192, 200_000])
-def test_a_reader_that_reads_on_gets_everything(chunk: int) -> None:
+def test_write_to_active_reader_delivers_everything(chunk: int) -> None:
     lines = [line(1 + (37 * number * number) % 7000) for number in range(3000)]
     with pipe() as (reader, writer):
         parts = []
@@ -122,15 +122,15 @@ def test_a_reader_that_reads_on_gets_everything(chunk: int) -> None:
     assert b"".join(parts) == b"".join(lines)
 
 
-def test_a_line_longer_than_the_pipe_is_written_whole_by_enlarging_it() -> None:
+def test_write_of_line_longer_than_the_pipe_enlarges_it() -> None:
     with pipe(4096) as (reader, writer):
         LineOutput(writer, lambda: pytest.fail("it waited")).write(line(300_000))
         assert read_rest(reader) == line(300_000)
 
 
-def test_a_line_that_no_pipe_can_hold_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_of_line_that_no_pipe_can_hold_is_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     with pipe() as (reader, writer):
-        # As for a line beyond the system's pipe-max-size.
+        # As with a line longer than the system's pipe-max-size.
         monkeypatch.setattr(fcntl, "F_SETPIPE_SZ", -1)
         got = b""
 
@@ -143,7 +143,7 @@ def test_a_line_that_no_pipe_can_hold_is_written_in_parts(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("is_blocking", [True, False])
-def test_waiting_for_a_reader_costs_next_to_no_cpu(*, is_blocking: bool) -> None:
+def test_write_that_waits_costs_no_cpu(*, is_blocking: bool) -> None:
     deadline = time.monotonic() + 1.5
 
     def check() -> None:
@@ -163,7 +163,7 @@ def test_waiting_for_a_reader_costs_next_to_no_cpu(*, is_blocking: bool) -> None
 
 @pytest.mark.parametrize("fill", [0, PIPE_BYTES])
 @pytest.mark.parametrize("size", [10, 100_000])
-def test_a_reader_that_has_gone_is_noticed(fill: int, size: int) -> None:
+def test_write_without_reader_raises_broken_pipe(fill: int, size: int) -> None:
     with pipe() as (reader, writer):
         output = LineOutput(writer, lambda: None)
         if fill:
@@ -173,7 +173,8 @@ def test_a_reader_that_has_gone_is_noticed(fill: int, size: int) -> None:
             output.write(line(size))
 
 
-def test_what_another_program_has_left_in_the_pipe_is_allowed_for() -> None:
+def test_write_to_pipe_with_foreign_content_waits_for_room() -> None:
+    """Another program wrote to the pipe before."""
     with pipe() as (reader, writer):
         os.write(writer, b"y" * 50_000)
         waited = []
@@ -186,7 +187,7 @@ def test_what_another_program_has_left_in_the_pipe_is_allowed_for() -> None:
         assert read_rest(reader) == line(20_000)
 
 
-def test_a_socket_gets_everything() -> None:
+def test_write_to_socket_delivers_everything() -> None:
     ours, theirs = socket.socketpair()
     parts = []
 
@@ -203,7 +204,7 @@ def test_a_socket_gets_everything() -> None:
     assert b"".join(parts) == line(3000) * 1000 + line(50_000)
 
 
-def test_a_file_gets_everything_and_its_errors_are_raised(tmp_path: Path) -> None:
+def test_write_to_file_delivers_everything_or_raises(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with path.open("wb") as file:
         output = LineOutput(file.fileno(), lambda: pytest.fail("it waited"))

@@ -1,4 +1,4 @@
-"""The simulator over real HTTP: every behaviour that an option promises, since the tap's own tests lean on it."""
+"""The simulator over real HTTP: every behaviour of its options, which the tap's tests rely on."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ Simulate: TypeAlias = Callable[..., Simulator]
 
 VERSION = "2024-07-30"
 HOUR = 3600
-DEMO_NOW = 1_790_000_000 // HOUR * HOUR + 600.0  # Ten past, so that minutes later is the same hour.
+DEMO_NOW = 1_790_000_000 // HOUR * HOUR + 600.0  # Ten past, so that some minutes later is the same hour.
 
 
 def get(simulator: Simulator | str, path: str = "", **request: Any) -> requests.Response:
-    """GET /activity-logs, with the right credentials unless told otherwise."""
+    """GET /activity-logs, with the right credentials by default."""
     base_url = simulator if isinstance(simulator, str) else simulator.base_url
     method = request.pop("method", "GET")
     with requests.Session() as session:
@@ -69,7 +69,7 @@ def ids(body: Mapping[str, Any]) -> list[str]:
 
 
 def walk(simulator: Simulator, **query: Any) -> list[dict[str, Any]]:
-    """Return the pages from the first to the one whose `after` is not there."""
+    """Return the pages from the first to the one without `after`."""
     pages = [page(simulator, **query)]
     while after := pages[-1]["pagination"].get("after"):
         pages.append(page(simulator, **query, after=after))
@@ -104,10 +104,11 @@ def shared() -> Iterator[Simulator]:
         *((400, "BadRequest", {"params": {"limit": x}}) for x in ("0", "101", "x", "-1", "1.5", "")),
         *((400, "BadRequest", {"params": {"sortOrder": order}}) for order in ("asc", "")),
         (404, "NotFound", {"path": "/00000000-0000-7000-8000-000000000000"}),
+        *((404, "NotFound", {"path": path}) for path in ("/", "/some-id/more", "-of-another-endpoint")),
         (405, "MethodNotAllowed", {"method": "POST", "data": b"body"}),
     ],
 )
-def test_what_cannot_be_answered_gets_the_error_envelope_and_the_version(
+def test_respond_to_invalid_request_returns_error_envelope_and_version(
     shared: Simulator, status: int, error_type: str, request_: dict[str, Any]
 ) -> None:
     response = get(shared, **request_)
@@ -117,14 +118,12 @@ def test_what_cannot_be_answered_gets_the_error_envelope_and_the_version(
 
 
 @pytest.mark.parametrize("asked_for", [None, VERSION])
-def test_the_known_version_answers_even_when_none_is_asked_for(
-    shared: Simulator, asked_for: str | None
-) -> None:
+def test_respond_with_known_or_no_version_returns_200(shared: Simulator, asked_for: str | None) -> None:
     response = get(shared, headers={"Sequence-Version": asked_for})
     assert (response.status_code, response.headers["Sequence-Version"]) == (200, VERSION)
 
 
-def test_connections_outlive_a_refused_method_but_not_the_simulator() -> None:
+def test_connection_survives_refused_method_but_not_the_simulator() -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.auth = DEMO_CREDENTIALS
@@ -137,11 +136,11 @@ def test_connections_outlive_a_refused_method_but_not_the_simulator() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 99, 100])
-def test_a_page_holds_as_many_logs_as_asked_for(shared: Simulator, limit: int) -> None:
+def test_page_has_limit_logs(shared: Simulator, limit: int) -> None:
     assert len(page(shared, limit=limit)["items"]) == limit
 
 
-def test_the_newest_logs_come_first_unless_told_otherwise(simulate: Simulate) -> None:
+def test_page_without_sort_order_is_newest_first(simulate: Simulate) -> None:
     simulator = simulate(20)
     ascending = ids(page(simulator, sortOrder="ASC"))
     assert ascending == sorted(ascending)  # UUIDv7: by time.
@@ -151,7 +150,7 @@ def test_the_newest_logs_come_first_unless_told_otherwise(simulate: Simulate) ->
 @pytest.mark.parametrize(
     ("parameter", "key"), [("activityLogObjectId", "id"), ("activityLogObjectEntityId", "entityId")]
 )
-def test_a_filter_leaves_the_logs_about_one_object(shared: Simulator, parameter: str, key: str) -> None:
+def test_filter_keeps_the_logs_about_one_object(shared: Simulator, parameter: str, key: str) -> None:
     objects = {
         log["id"]: {item["activityLogObject"][key] for item in log["activityLogItems"]}
         for log in all_logs(shared)
@@ -164,14 +163,14 @@ def test_a_filter_leaves_the_logs_about_one_object(shared: Simulator, parameter:
     assert page(shared, **{parameter: "nobody"})["items"] == []
 
 
-def test_both_filters_have_to_hold(shared: Simulator) -> None:
+def test_two_filters_must_both_match(shared: Simulator) -> None:
     one, other = (log["activityLogItems"][0]["activityLogObject"] for log in all_logs(shared)[:2])
     filters = {"activityLogObjectId": one["id"], "activityLogObjectEntityId": one["entityId"]}
     assert page(shared, **filters)["items"]
     assert not page(shared, **filters | {"activityLogObjectEntityId": other["entityId"]})["items"]
 
 
-def test_a_log_can_be_asked_for_by_its_id(shared: Simulator) -> None:
+def test_log_by_id_is_returned(shared: Simulator) -> None:
     for log in page(shared, limit=5)["items"]:
         assert get(shared, "/" + log["id"]).json() == log
 
@@ -182,7 +181,7 @@ def test_a_log_can_be_asked_for_by_its_id(shared: Simulator) -> None:
 @pytest.mark.parametrize("end", EndOfList)
 @pytest.mark.parametrize("order", ["ASC", "DESC"])
 @pytest.mark.parametrize("kind", CursorKind)
-def test_a_walk_meets_every_log_once_and_in_order_and_ends(
+def test_walk_returns_every_log_once_in_order_and_ends(
     simulate: Simulate, kind: CursorKind, order: str, end: EndOfList
 ) -> None:
     simulator = simulate(28, cursor_kind=kind, end_of_list=end)
@@ -196,7 +195,7 @@ def test_a_walk_meets_every_log_once_and_in_order_and_ends(
 
 @pytest.mark.parametrize("order", ["ASC", "DESC"])
 @pytest.mark.parametrize("kind", CursorKind)
-def test_before_leads_back_to_the_page_before(simulate: Simulate, kind: CursorKind, order: str) -> None:
+def test_before_returns_the_previous_page(simulate: Simulate, kind: CursorKind, order: str) -> None:
     simulator = simulate(25, cursor_kind=kind)
     query = {"sortOrder": order, "limit": 10}
     pages = walk(simulator, **query)
@@ -208,7 +207,7 @@ def test_before_leads_back_to_the_page_before(simulate: Simulate, kind: CursorKi
 
 
 @pytest.mark.parametrize("kind", CursorKind)
-def test_a_cursor_looks_as_its_kind_says(simulate: Simulate, kind: CursorKind) -> None:
+def test_cursor_has_the_form_of_its_kind(simulate: Simulate, kind: CursorKind) -> None:
     body = page(simulate(5, cursor_kind=kind), sortOrder="ASC", limit=3)
     log = body["items"][-1]
     content = base64.urlsafe_b64decode(body["pagination"]["after"])
@@ -219,33 +218,33 @@ def test_a_cursor_looks_as_its_kind_says(simulate: Simulate, kind: CursorKind) -
 
 
 @pytest.mark.parametrize("with_total", [True, False])
-def test_the_total_counts_all_pages_or_is_left_out(simulate: Simulate, *, with_total: bool) -> None:
+def test_total_counts_all_pages_or_is_omitted(simulate: Simulate, *, with_total: bool) -> None:
     simulator = simulate(9, with_total=with_total)
     totals = [body["pagination"].get("totalResultSize", "none") for body in walk(simulator, limit=4)]
     assert totals == ([9] * 3 if with_total else ["none"] * 3)
 
 
-# Cursors that were handed out for another list or not at all: whether they are honoured all the same, else whether
-# they tell where they would point.
+# Cursors that were issued for another list or not at all: whether they are accepted all the same, or else have a
+# position.
 CURSORS = {
-    (CursorKind.ID, "other order"): "honoured",
-    (CursorKind.ID, "other filters"): "honoured",
-    (CursorKind.ID, "deleted log"): "points",
-    (CursorKind.ID, "guess"): "points",
-    (CursorKind.ID_TIME_ORDER, "other order"): "points",
-    (CursorKind.ID_TIME_ORDER, "other filters"): "honoured",
-    (CursorKind.ID_TIME_ORDER, "deleted log"): "points",
-    (CursorKind.ID_TIME_ORDER, "guess"): "points",
-    (CursorKind.OPAQUE, "other order"): "points",
-    (CursorKind.OPAQUE, "other filters"): "points",
-    (CursorKind.OPAQUE, "deleted log"): "points",
-    (CursorKind.OPAQUE, "other key"): "points nowhere",
+    (CursorKind.ID, "other order"): "accepted",
+    (CursorKind.ID, "other filters"): "accepted",
+    (CursorKind.ID, "deleted log"): "position",
+    (CursorKind.ID, "guess"): "position",
+    (CursorKind.ID_TIME_ORDER, "other order"): "position",
+    (CursorKind.ID_TIME_ORDER, "other filters"): "accepted",
+    (CursorKind.ID_TIME_ORDER, "deleted log"): "position",
+    (CursorKind.ID_TIME_ORDER, "guess"): "position",
+    (CursorKind.OPAQUE, "other order"): "position",
+    (CursorKind.OPAQUE, "other filters"): "position",
+    (CursorKind.OPAQUE, "deleted log"): "position",
+    (CursorKind.OPAQUE, "other key"): "no position",
 }
 GARBAGE = ("", "garbage!", "é", "bm9uc2Vuc2U=", "QUJD" * 10_000)
 
 
 def odd_cursor(simulator: Simulator, oddity: str) -> tuple[str, list[str]]:
-    """Return a cursor that was not handed out for the ascending list, and the five logs that it would point at."""
+    """Return a cursor that was not issued for the ascending list, and the five logs after its position."""
     all_ids, tenth = simulator.store.ids(), simulator.store.logs()[9]
     cursor, place = page(simulator, sortOrder="ASC", limit=10)["pagination"]["after"], 9
     match oddity:
@@ -260,14 +259,14 @@ def odd_cursor(simulator: Simulator, oddity: str) -> tuple[str, list[str]]:
         case "other key":
             simulator.api.options = dataclasses.replace(simulator.api.options, cursor_key="other")
         case "guess":
-            # An id of the same millisecond: in either order it stands between the tenth log and the next.
+            # An id of the same millisecond: in either order it is between the tenth log and the next.
             guessed = base64.b64decode(cursor).replace(tenth["id"][-12:].encode(), b"f" * 12)
             cursor = base64.b64encode(guessed).decode()
     return cursor, all_ids[place + 1 : place + 6]
 
 
 def check_unknown_cursor(simulator: Simulator, cursor: str, right_page: list[str] | None) -> None:
-    """Check each way to answer a cursor that would point at `right_page`, or nowhere."""
+    """Check each way to handle a cursor that has `right_page` after its position, or no position."""
     all_ids = simulator.store.ids()
     query = {"sortOrder": "ASC", "limit": 5}
     for unknown in UnknownCursor:
@@ -290,36 +289,34 @@ def check_unknown_cursor(simulator: Simulator, cursor: str, right_page: list[str
 
 
 @pytest.mark.parametrize(("kind", "oddity"), CURSORS)
-def test_an_unknown_cursor_gets_what_the_option_says(
-    simulate: Simulate, kind: CursorKind, oddity: str
-) -> None:
-    # With a cursor on every page there is one also for a filter that finds a single log.
+def test_unknown_cursor_follows_the_option(simulate: Simulate, kind: CursorKind, oddity: str) -> None:
+    # A cursor on every page, even for a filter that finds a single log.
     simulator = simulate(30, cursor_kind=kind, end_of_list=EndOfList.EMPTY_PAGE)
     cursor, right_page = odd_cursor(simulator, oddity)
     match CURSORS[kind, oddity]:
-        case "honoured":
+        case "accepted":
             assert ids(page(simulator, sortOrder="ASC", limit=5, after=cursor)) == right_page
-        case "points":
+        case "position":
             check_unknown_cursor(simulator, cursor, right_page)
         case _:
             check_unknown_cursor(simulator, cursor, None)
 
 
 @pytest.mark.parametrize("kind", CursorKind)
-def test_garbage_for_a_cursor_gets_what_the_option_says(simulate: Simulate, kind: CursorKind) -> None:
+def test_malformed_cursor_follows_the_option(simulate: Simulate, kind: CursorKind) -> None:
     simulator = simulate(10, cursor_kind=kind)
     for garbage in GARBAGE:
         check_unknown_cursor(simulator, garbage, None)
 
 
-def test_a_guessed_random_id_points_nowhere(simulate: Simulate) -> None:
+def test_guessed_cursor_with_random_ids_has_no_position(simulate: Simulate) -> None:
     simulator = simulate(30, log_ids=LogIds.V4)
     check_unknown_cursor(simulator, odd_cursor(simulator, "guess")[0], None)
 
 
 @pytest.mark.parametrize("order", ["ASC", "DESC"])
 @pytest.mark.parametrize("logs", [0, 1, 2, 250])
-def test_different_cursors_that_were_never_issued_find_different_pages_elsewhere(
+def test_elsewhere_returns_different_pages_for_different_cursors(
     simulate: Simulate, logs: int, order: str
 ) -> None:
     simulator = simulate(logs, unknown_cursor=UnknownCursor.ELSEWHERE)
@@ -331,13 +328,11 @@ def test_different_cursors_that_were_never_issued_find_different_pages_elsewhere
     assert all(logs == 0 or page_ids for page_ids in found)
 
 
-# What goes wrong
+# Faults
 
 
 @pytest.mark.parametrize("kind", RetryAfter)
-def test_over_the_limit_comes_a_429_that_says_when_the_window_ends(
-    simulate: Simulate, kind: RetryAfter
-) -> None:
+def test_request_over_the_rate_limit_gets_429_with_retry_after(simulate: Simulate, kind: RetryAfter) -> None:
     simulator = simulate(1, rate_limit=2, rate_window=60.0, retry_after=kind)
     began = time.time()
     assert [get(simulator).status_code for _ in range(2)] == [200, 200]
@@ -350,7 +345,7 @@ def test_over_the_limit_comes_a_429_that_says_when_the_window_ends(
         assert began + 60 <= time.time() + int(retry_after) <= time.time() + 61
     else:
         assert began + 60 <= email.utils.parsedate_to_datetime(retry_after).timestamp() <= time.time() + 61
-    # Told how long to ask for, it asks for that.
+    # A fixed value, if the option sets one.
     simulator.api.options = dataclasses.replace(simulator.api.options, retry_after_seconds=1)
     response = get(simulator)
     if kind is RetryAfter.SECONDS:
@@ -371,14 +366,14 @@ def is_json(response: requests.Response) -> bool:
     return True
 
 
-# What a client sees of each fault: an error of its own, or an answer. A name may be followed by an argument.
+# The client's view of each fault: an exception or a response. A name may be followed by an argument.
 ERRORS: dict[str, tuple[type[Exception], ...]] = {
     "reset": (requests.ConnectionError,),
     "reset-midway": (requests.ConnectionError, requests.exceptions.ChunkedEncodingError),
     "bad-gzip": (requests.exceptions.ContentDecodingError,),
     "cut": (requests.exceptions.ChunkedEncodingError,),
 }
-ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
+RESPONSES: dict[str, Callable[[requests.Response], bool]] = {
     "429": lambda r: r.status_code == 429 and "Retry-After" not in r.headers,
     "429:7": lambda r: r.status_code == 429 and r.headers["Retry-After"] == "7",
     "429:date:0": lambda r: r.status_code == 429 and r.headers["Retry-After"].endswith(" GMT"),
@@ -412,27 +407,25 @@ ANSWERS: dict[str, Callable[[requests.Response], bool]] = {
 }
 
 
-def test_every_fault_is_tested() -> None:
-    tested = {fault.partition(":")[0] for fault in (*ERRORS, *ANSWERS)}
+def test_faults_are_all_tested() -> None:
+    tested = {fault.partition(":")[0] for fault in (*ERRORS, *RESPONSES)}
     assert tested >= FAULTS.keys()
 
 
-@pytest.mark.parametrize("fault", [*ERRORS, *ANSWERS])
-def test_a_fault_does_what_it_is_named_for_and_strikes_no_other_request(
-    simulate: Simulate, fault: str
-) -> None:
+@pytest.mark.parametrize("fault", [*ERRORS, *RESPONSES])
+def test_fault_changes_its_request_alone(simulate: Simulate, fault: str) -> None:
     simulator = simulate(5, faults=[Fault.parse(f"2={fault}")])
     good = page(simulator, limit=3)
     if fault in ERRORS:
         with pytest.raises(ERRORS[fault]):
             get(simulator, params={"limit": 3})
     else:
-        assert ANSWERS[fault](get(simulator, params={"limit": 3}))
+        assert RESPONSES[fault](get(simulator, params={"limit": 3}))
     assert page(simulator, limit=3) == good
     assert len(simulator.requests) == 3
 
 
-def test_a_fault_of_a_page_leaves_alone_what_has_nothing_to_change(simulate: Simulate) -> None:
+def test_page_fault_without_anything_to_change_changes_nothing(simulate: Simulate) -> None:
     simulator = simulate()
     for fault in ("list", "no-after", "no-id", "null-created-at", "wrong-type", "unknown-field", "surrogate"):
         simulator.api.options = Options(faults=[Fault.parse(f"1-={fault}")])
@@ -444,18 +437,18 @@ def test_a_fault_of_a_page_leaves_alone_what_has_nothing_to_change(simulate: Sim
     ("text", "struck"),
     [("2=500", {2}), ("2-4=429:1", {2, 3, 4}), ("3-=html", {3, 4, 5}), ("1-1=slow:2.5", {1})],
 )
-def test_a_fault_strikes_the_requests_that_it_names(text: str, struck: set[int]) -> None:
-    assert {number for number in range(1, 6) if Fault.parse(text).strikes(number)} == struck
+def test_fault_applies_to_the_named_requests(text: str, struck: set[int]) -> None:
+    assert {number for number in range(1, 6) if Fault.parse(text).applies_to(number)} == struck
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "500", "=500", "x=500", "1=", "1=200", "1=600", "1=nonsense", "-2=500", "1=slow", "1=429:date:soon"],
 )
-def test_what_is_no_fault_is_refused_with_a_word_on_how_to_write_one(
+def test_fault_with_bad_text_is_refused_with_the_syntax(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{text!r} is no fault; write REQUESTS=FAULT")):
+    with pytest.raises(ValueError, match=re.escape(f"{text!r} is not a fault; write REQUESTS=FAULT")):
         Fault.parse(text)
     with pytest.raises(SystemExit):
         main([f"--fault={text}"])
@@ -465,7 +458,7 @@ def test_what_is_no_fault_is_refused_with_a_word_on_how_to_write_one(
 # The logs
 
 
-def test_the_demo_is_a_pure_function_of_seed_and_time() -> None:
+def test_demo_is_a_function_of_seed_and_time() -> None:
     def serve(seed: int) -> list[dict[str, Any]]:
         with Simulator(SimulatedApi.demo(Options(seed=seed), clock=lambda: DEMO_NOW)) as simulator:
             return walk(simulator, sortOrder="ASC", limit=100)
@@ -476,7 +469,7 @@ def test_the_demo_is_a_pure_function_of_seed_and_time() -> None:
     assert other_seed.isdisjoint(id_ for body in first for id_ in ids(body))
 
 
-def test_the_demo_shows_two_to_three_hours_up_to_now_and_grows() -> None:
+def test_demo_shows_two_to_three_hours_up_to_now() -> None:
     now = DEMO_NOW
     with Simulator(SimulatedApi.demo(clock=lambda: now)) as simulator:
         first = all_logs(simulator)
@@ -495,23 +488,23 @@ def test_the_demo_shows_two_to_three_hours_up_to_now_and_grows() -> None:
         assert len(hour_later) > len(kept) > len(minutes_later) / 3
 
 
-def test_a_walk_through_the_demo_goes_on_over_the_full_hour() -> None:
+def test_demo_walk_continues_across_the_full_hour() -> None:
     now = DEMO_NOW - DEMO_NOW % HOUR + HOUR - 1
     with Simulator(SimulatedApi.demo(clock=lambda: now)) as simulator:
         first = page(simulator, sortOrder="ASC", limit=100)
         now += 2
         second = page(simulator, sortOrder="ASC", limit=100, after=first["pagination"]["after"])
-    # What it was led to is not there any more; it goes on with what is.
+    # The logs after the cursor are gone; the walk continues with the oldest one left.
     assert created(second["items"][0]) >= now - 2 - 2 * HOUR
 
 
-def test_the_demo_follows_the_real_clock() -> None:
+def test_demo_follows_the_real_clock() -> None:
     with Simulator(SimulatedApi.demo()) as simulator:
         newest = page(simulator, limit=1)["items"][0]
     assert 0 <= time.time() - created(newest) <= 10
 
 
-def test_logs_are_as_varied_as_real_ones(simulate: Simulate) -> None:
+def test_logs_are_varied(simulate: Simulate) -> None:
     logs = all_logs(simulate(400))
     items = [item for log in logs for item in log["activityLogItems"]]
     actors = [item["activityLogActor"] for item in items]
@@ -535,7 +528,7 @@ def test_logs_are_as_varied_as_real_ones(simulate: Simulate) -> None:
     assert all(character in text for character in "üø山🧮\u2028")
 
 
-def test_the_time_of_a_log_is_written_with_any_number_of_digits(simulate: Simulate) -> None:
+def test_created_at_has_any_number_of_fractional_digits(simulate: Simulate) -> None:
     times = [
         re.fullmatch(r"[-\d]{10}T[:\d]{8}(?:\.(\d+))?Z", log["createdAt"]) for log in all_logs(simulate(200))
     ]
@@ -543,12 +536,12 @@ def test_the_time_of_a_log_is_written_with_any_number_of_digits(simulate: Simula
     assert all(times)
 
 
-def test_some_logs_share_a_millisecond(simulate: Simulate) -> None:
+def test_timeline_has_logs_that_share_a_millisecond(simulate: Simulate) -> None:
     milliseconds = Counter(parse_timestamp(log["createdAt"]) // 1000 for log in all_logs(simulate(100)))
     assert Counter(milliseconds.values()) == {1: 70, 3: 10}
 
 
-def test_the_ids_are_uuids_that_hold_the_time_or_none(simulate: Simulate) -> None:
+def test_ids_are_uuids_with_or_without_time(simulate: Simulate) -> None:
     for log in all_logs(simulate(100)):
         id_ = UUID(log["id"])
         assert (id_.version, id_.int >> 80) == (7, parse_timestamp(log["createdAt"]) // 1000)
@@ -558,7 +551,7 @@ def test_the_ids_are_uuids_that_hold_the_time_or_none(simulate: Simulate) -> Non
 
 
 @pytest.mark.parametrize("log_ids", LogIds)
-def test_a_log_added_after_one_was_removed_has_an_id_of_its_own(simulate: Simulate, log_ids: LogIds) -> None:
+def test_log_added_after_a_removal_has_a_new_id(simulate: Simulate, log_ids: LogIds) -> None:
     store = simulate(log_ids=log_ids).store
     removed, kept = store.add_at([1_760_000_000_000_000] * 2)
     store.remove(removed)
@@ -569,7 +562,7 @@ def test_a_log_added_after_one_was_removed_has_an_id_of_its_own(simulate: Simula
 # As a process, and against the vendor's schema
 
 
-def test_it_runs_as_a_process_of_its_own_until_sigterm() -> None:
+def test_process_serves_until_sigterm() -> None:
     command = [sys.executable, "-m", "tap_sequence.simulator", "--port", "0", "--logs", "5"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment()
@@ -587,7 +580,7 @@ def test_it_runs_as_a_process_of_its_own_until_sigterm() -> None:
 
 
 def without_null_options(value: Any, schema: Mapping[str, Any], components: Mapping[str, Any]) -> Any:
-    """Leave out optional fields that are null; a field that the vendor does not know is an error.
+    """Remove optional fields that are null; a field that the vendor does not document is an error.
 
     The simulator sends such nulls on purpose: sister endpoints do, though this one's schema does not say so.
     """
@@ -606,17 +599,17 @@ def without_null_options(value: Any, schema: Mapping[str, Any], components: Mapp
 
 @pytest.mark.skipif(not VENDOR_SCHEMA.is_file(), reason=f"the vendor's schema is not at {VENDOR_SCHEMA}")
 @pytest.mark.parametrize("end", EndOfList)
-def test_answers_fit_the_vendors_schema(simulate: Simulate, end: EndOfList) -> None:
+def test_responses_match_the_vendors_schema(simulate: Simulate, end: EndOfList) -> None:
     simulator = simulate(250, end_of_list=end)
     components = json.loads(VENDOR_SCHEMA.read_text(encoding="utf-8"))["components"]
     pages = walk(simulator, limit=100)
     singles = [get(simulator, "/" + id_).json() for id_ in ids(pages[0])[:5]]
-    answers = [("ActivityLogListResponse", body) for body in pages]
-    answers += [("ActivityLogResponse", log) for log in singles]
-    for name, answer in answers:
+    bodies = [("ActivityLogListResponse", body) for body in pages]
+    bodies += [("ActivityLogResponse", log) for log in singles]
+    for name, body in bodies:
         schema = {"$ref": f"#/components/schemas/{name}", "components": components}
         jsonschema.validate(
-            without_null_options(answer, schema, components["schemas"]),
+            without_null_options(body, schema, components["schemas"]),
             schema,
             cls=jsonschema.Draft202012Validator,
             format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,

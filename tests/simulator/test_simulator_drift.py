@@ -1,4 +1,4 @@
-"""The simulator's differences from the documentation: each changes what its name says, and nothing else."""
+"""Drift, the simulator's differences from the documentation: each changes what its name says, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from tap_sequence.simulator import (
     Simulator,
 )
 from tap_sequence.simulator.__main__ import main
-from tap_sequence.simulator.api import PATH
-from tap_sequence.simulator.drift import DATE_AHEAD, DRIFTS
+from tap_sequence.simulator.api import ACTIVITY_LOGS_PATH
+from tap_sequence.simulator.drift import DRIFTS
+from tap_sequence.simulator.drift_pages import DATE_AHEAD
 from tap_sequence.simulator.faults import Response
 
 HEADERS = {"authorization": "Basic " + base64.b64encode(":".join(DEMO_CREDENTIALS).encode()).decode()}
@@ -40,7 +41,7 @@ def account(*drifts: str, logs: int = 150, **options: Any) -> SimulatedApi:
 
 
 def ask(api: SimulatedApi, **query: str) -> Response:
-    response = api.respond(PATH, {**ASCENDING, **query}, HEADERS)
+    response = api.respond(ACTIVITY_LOGS_PATH, {**ASCENDING, **query}, HEADERS)
     assert response.status == 200, response.body
     return response
 
@@ -58,9 +59,9 @@ def pages(api: SimulatedApi) -> list[dict[str, Any]]:
 
 
 def struck(api: SimulatedApi) -> dict[str, Any]:
-    """Return the first log that a difference changes."""
+    """Return the first log that the drift changes."""
     ids = api.store.ids()
-    place = next(place for place, id_ in enumerate(ids) if api.options.drift[0].strikes(id_))
+    place = next(place for place, id_ in enumerate(ids) if api.options.drift[0].applies_to(id_))
     log: dict[str, Any] = page(api)["items"][place]
     return log
 
@@ -71,7 +72,7 @@ def item(log: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", DRIFTS)
-def test_a_difference_changes_some_logs_or_something_around_them_the_same_each_time(name: str) -> None:
+def test_drift_changes_responses_deterministically(name: str) -> None:
     end_of_list = EndOfList.EMPTY_PAGE if name == "items-null-at-end" else EndOfList.ABSENT
     drift = f"{name}:1" if name in {"leap-second", "hour-24"} else name
     api, clean = account(drift, end_of_list=end_of_list), account(end_of_list=end_of_list)
@@ -80,13 +81,13 @@ def test_a_difference_changes_some_logs_or_something_around_them_the_same_each_t
     end = base64.b64encode(api.store.ids()[-1].encode()).decode()
     second = base64.b64encode(api.store.ids()[0].encode()).decode()
     asked: list[dict[str, str]] = [{}, {"after": second}, {"after": end}, {"sortOrder": "DESC"}]
-    answers, again, documented = (
+    responses, again, documented = (
         [ask(which, **query) for query in asked if name != "after-number" or "after" not in query]
         for which in (api, api, clean)
     )
-    assert [answer.body for answer in answers] == [answer.body for answer in again]
-    assert [(answer.body, dict(answer.headers)) for answer in answers] != [
-        (answer.body, dict(answer.headers)) for answer in documented
+    assert [response.body for response in responses] == [response.body for response in again]
+    assert [(response.body, dict(response.headers)) for response in responses] != [
+        (response.body, dict(response.headers)) for response in documented
     ]
 
 
@@ -100,22 +101,22 @@ def test_a_difference_changes_some_logs_or_something_around_them_the_same_each_t
         st.sampled_from(["ASC", "DESC", "1", "7", "no cursor", ""]),
     ),
 )
-def test_differences_apply_together_whatever_is_asked(
+def test_drifts_apply_together_for_any_request(
     names: list[str], every: int, kind: CursorKind, end: EndOfList, query: dict[str, str]
 ) -> None:
     drift = [Drift(name, every) for name in names]
     api = SimulatedApi(Options(drift=drift, cursor_kind=kind, end_of_list=end))
     api.store.grow(12)
     for parameters in ({"limit": "5"}, query):
-        assert api.respond(PATH, parameters, HEADERS).status in {200, 400}
+        assert api.respond(ACTIVITY_LOGS_PATH, parameters, HEADERS).status in {200, 400}
 
 
-def test_one_log_in_so_many_is_changed_and_no_other() -> None:
+def test_drift_changes_one_log_in_every() -> None:
     ids = account().store.ids()
     for drift in ("actor-null", "actor-null:2", "actor-null:1"):
         api = account(drift)
         changed = {log["id"] for log in page(api)["items"] if item(log)["activityLogActor"] is None}
-        assert changed == {id_ for id_ in ids[:100] if api.options.drift[0].strikes(id_)}
+        assert changed == {id_ for id_ in ids[:100] if api.options.drift[0].applies_to(id_)}
         share = len(changed) / 100
         assert abs(share - 1 / api.options.drift[0].every) < 0.1
         untouched = [log for log in page(api)["items"] if log["id"] not in changed]
@@ -146,7 +147,7 @@ def test_one_log_in_so_many_is_changed_and_no_other() -> None:
         ),
     ],
 )
-def test_a_log_differs_as_the_name_says(name: str, found: Callable[[dict[str, Any]], bool]) -> None:
+def test_log_drift_changes_the_named_field(name: str, found: Callable[[dict[str, Any]], bool]) -> None:
     assert found(struck(account(name)))
 
 
@@ -161,7 +162,7 @@ def test_a_log_differs_as_the_name_says(name: str, found: Callable[[dict[str, An
         ("byte-order-mark", b"\xef\xbb\xbf{"),
     ],
 )
-def test_what_no_encoder_writes_is_sent_as_it_is(name: str, text: bytes) -> None:
+def test_log_drift_sends_json_that_no_encoder_writes(name: str, text: bytes) -> None:
     assert text in ask(account(name)).body
     assert "\ue000".encode() not in ask(account(name)).body
 
@@ -169,7 +170,7 @@ def test_what_no_encoder_writes_is_sent_as_it_is(name: str, text: bytes) -> None
 @pytest.mark.parametrize(
     ("name", "written"), [("leap-second", "09T23:59:60.5Z"), ("hour-24", "09T24:00:00.5Z")]
 )
-def test_midnight_is_written_as_the_end_of_the_day_before(name: str, written: str) -> None:
+def test_midnight_drift_writes_the_end_of_the_previous_day(name: str, written: str) -> None:
     api = account(f"{name}:1", logs=0)
     api.store.add_at([MIDNIGHT])
     assert page(api)["items"][0]["createdAt"].endswith(written)
@@ -186,11 +187,11 @@ def test_midnight_is_written_as_the_end_of_the_day_before(name: str, written: st
         ("total-negative", -1),
     ],
 )
-def test_a_total_is_wrong_as_the_name_says(name: str, total: Any) -> None:
+def test_total_drift_changes_the_total(name: str, total: Any) -> None:
     assert page(account(name))["pagination"]["totalResultSize"] == total
 
 
-def test_the_end_of_the_list_differs_and_no_other_page() -> None:
+def test_end_drift_changes_the_last_page_alone() -> None:
     first, last = pages(account("no-pagination-at-end"))
     assert [list(first), list(last)] == [["items", "pagination"], ["items"]]
     assert pages(account("pagination-null-at-end"))[-1]["pagination"] is None
@@ -199,14 +200,14 @@ def test_the_end_of_the_list_differs_and_no_other_page() -> None:
     assert [len(page["items"]) for page in pages(account("list-ends-early", logs=350))] == [100, 100]
 
 
-def test_cursors_that_are_numbers_lead_on() -> None:
+def test_after_number_drift_continues_the_walk() -> None:
     api = account("after-number")
     first, last = pages(api)
     assert isinstance(first["pagination"]["after"], int)
     assert [log["id"] for log in first["items"] + last["items"]] == api.store.ids()
 
 
-def test_the_order_and_the_number_of_logs_asked_for_are_ignored() -> None:
+def test_request_drift_ignores_order_and_limit() -> None:
     for name, order in (("newest-first", "ASC"), ("oldest-first", "DESC")):
         api = account(name)
         ids = [log["id"] for log in page(api, sortOrder=order)["items"]]
@@ -224,15 +225,15 @@ def test_the_order_and_the_number_of_logs_asked_for_are_ignored() -> None:
         ("content-type-none", None),
     ],
 )
-def test_the_body_comes_with_another_content_type(name: str, content_type: str | None) -> None:
+def test_content_type_drift_keeps_the_body(name: str, content_type: str | None) -> None:
     with Simulator(account(name)) as simulator, requests.Session() as session:
         session.trust_env = False
-        answer = session.get(f"{simulator.base_url}/activity-logs", auth=DEMO_CREDENTIALS, timeout=10)
-    assert answer.headers.get("Content-Type") == content_type
-    assert answer.json().keys() == {"items", "pagination"}
+        response = session.get(f"{simulator.base_url}/activity-logs", auth=DEMO_CREDENTIALS, timeout=10)
+    assert response.headers.get("Content-Type") == content_type
+    assert response.json().keys() == {"items", "pagination"}
 
 
-def test_the_date_of_a_response_runs_ahead() -> None:
+def test_date_ahead_drift_changes_the_date() -> None:
     date = parsedate_to_datetime(ask(account("date-ahead")).headers["Date"]).timestamp()
     assert DATE_AHEAD - 5 < date - time.time() < DATE_AHEAD + 5
 
@@ -240,13 +241,13 @@ def test_the_date_of_a_response_runs_ahead() -> None:
 @pytest.mark.parametrize(
     "text", ["", "nonsense", "actor-null:0", "actor-null:x", "actor-null:", "newest-first:2"]
 )
-def test_what_is_no_difference_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_drift_with_bad_text_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["--drift", text])
     assert "must be NAME, or NAME:EVERY" in capsys.readouterr().err
 
 
-def test_help_lists_every_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_drift(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = capsys.readouterr().out

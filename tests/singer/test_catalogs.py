@@ -1,4 +1,4 @@
-"""SCHEMA and RECORD agree whatever the catalog: an older one, one cut down by hand, one of another tool's."""
+"""RECORDs match their SCHEMA whatever the catalog: an older one, one edited by hand, or one of another tool."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYS = ("id", "createdAt")
 
 
 def closed(schema: Any) -> Any:
-    """Return a schema that allows no field that it does not name."""
+    """Return a schema that allows only the fields that it has."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -47,7 +47,7 @@ def closed(schema: Any) -> Any:
 
 
 def check_agreement(run: Run) -> None:
-    """Check that every record fits its SCHEMA, and has no field that the SCHEMA does not name."""
+    """Check that every record matches its SCHEMA, and has only the fields of the SCHEMA."""
     schemas = {message["stream"]: message["schema"] for message in run.of_type("SCHEMA")}
     validators = {stream: Draft202012Validator(closed(schema)) for stream, schema in schemas.items()}
     records = run.of_type("RECORD")
@@ -57,7 +57,7 @@ def check_agreement(run: Run) -> None:
 
 
 def field_paths(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield where each field of a schema is defined in it."""
+    """Yield the path of each field's definition in a schema."""
     for name, definition in schema.get("properties", {}).items():
         yield (*path, "properties", name)
         yield from field_paths(definition, (*path, "properties", name))
@@ -66,7 +66,7 @@ def field_paths(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterat
 
 
 def without(schema: dict[str, Any], *paths: tuple[str, ...]) -> dict[str, Any]:
-    """Return a schema without some fields, as someone leaves it who edits it: `required` still names them."""
+    """Return a schema without some fields, as if edited by hand: `required` still names them."""
     result = copy.deepcopy(schema)
     for *place, name in paths:
         found: Any = result
@@ -77,7 +77,7 @@ def without(schema: dict[str, Any], *paths: tuple[str, ...]) -> dict[str, Any]:
 
 
 def readable(path: tuple[str, ...]) -> str:
-    """Return a field's path as a warning has it."""
+    """Return a field's path as in a warning."""
     return "".join({"properties": ".", "items": "[]"}.get(key, key) for key in path).removeprefix(".")
 
 
@@ -96,7 +96,7 @@ def run_with(simulator: Simulator, schemas: Mapping[str, dict[str, Any]], **sett
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_field_that_the_catalog_lacks_is_not_in_the_records_and_warned_of_once(
+def test_field_that_the_catalog_lacks_is_not_emitted_and_warned_of_once(
     simulate: Simulate, caplog: pytest.LogCaptureFixture, stream: str
 ) -> None:
     simulator = simulate(3)
@@ -109,11 +109,11 @@ def test_a_field_that_the_catalog_lacks_is_not_in_the_records_and_warned_of_once
             assert warnings == []
             continue
         (warning,) = warnings
-        assert f"catalog's schema of {stream} does not have" in warning
+        assert f"catalog's schema of {stream} lacks" in warning
         assert f": {readable(path)}. " in warning
 
 
-def test_an_older_catalog_with_several_fields_less_is_followed_by_both_streams(simulate: Simulate) -> None:
+def test_older_catalog_applies_to_both_streams(simulate: Simulate) -> None:
     simulator = simulate(20)
     items = ("properties", "activityLogItems", "items", "properties")
     schemas = {
@@ -137,19 +137,19 @@ def test_an_older_catalog_with_several_fields_less_is_followed_by_both_streams(s
     assert [as_sent(record) for record in records] == expected
 
 
-def test_the_keys_stay_although_the_catalog_lacks_them(simulate: Simulate) -> None:
+def test_keys_that_the_catalog_lacks_are_emitted(simulate: Simulate) -> None:
     simulator = simulate(5)
     only = {"type": "object", "required": ["verb", "gone"], "properties": {"verb": {"type": "string"}}}
     run = run_with(simulator, {"activity_log_items": only})
     check_agreement(run)
     rows = [message["record"] for message in run.of_type("RECORD") if message["stream"] != "activity_logs"]
     assert rows
-    # The address follows the setting actor_email, so that a catalog need not be made again.
+    # The address follows the setting actor_email, whatever the catalog has.
     assert all(row.keys() == {"id", "createdAt", "verb", "actorEmail"} for row in rows)
 
 
 @pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"properties": {}, "additionalProperties": True}])
-def test_a_catalog_whose_schema_names_no_fields_leaves_records_whole(
+def test_catalog_schema_without_fields_keeps_records_complete(
     simulate: Simulate, caplog: pytest.LogCaptureFixture, schema: dict[str, Any]
 ) -> None:
     simulator = simulate(5)
@@ -159,7 +159,7 @@ def test_a_catalog_whose_schema_names_no_fields_leaves_records_whole(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_trimmed_catalog_and_a_stream_map_work_together(simulate: Simulate) -> None:
+def test_trimmed_catalog_with_a_stream_map(simulate: Simulate) -> None:
     simulator = simulate(5)
     run = run_with(
         simulator,
@@ -175,14 +175,12 @@ def test_a_trimmed_catalog_and_a_stream_map_work_together(simulate: Simulate) ->
 # $schema
 
 
-def test_no_schema_message_and_no_catalog_has_the_key_that_targets_refuse(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_schema_messages_and_catalog_have_no_dollar_schema(simulate: Simulate, tmp_path: Path) -> None:
     config = config_for(simulate(2))
     catalog = select(discover(config), streams=STREAMS)
     assert "$schema" not in json.dumps(catalog)
     for stream in STREAMS:
-        # As this tap discovered it before.
+        # An earlier version discovered it with the key.
         file = json.loads((SCHEMAS_DIR / f"{stream}.json").read_text(encoding="utf-8"))
         assert "$schema" in file
         catalog_entry(catalog, stream)["schema"] = file
@@ -194,7 +192,7 @@ def test_no_schema_message_and_no_catalog_has_the_key_that_targets_refuse(
         assert "$schema" not in json.dumps(messages)
 
 
-# The functions themselves
+# Functions
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -218,7 +216,7 @@ SCHEMA: st.SearchStrategy[dict[str, Any]] = st.recursive(
 
 
 @given(JSON, SCHEMA)
-def test_what_is_trimmed_has_no_field_beyond_the_schema_and_all_others(value: Any, schema: Any) -> None:
+def test_trim_removes_the_fields_that_the_schema_lacks_alone(value: Any, schema: Any) -> None:
     result = trim(value, schema)
     unnamed = {name: inner for name, inner in closed(schema).items() if name != "required"}
     for error in Draft202012Validator(unnamed).iter_errors(result):
@@ -228,14 +226,14 @@ def test_what_is_trimmed_has_no_field_beyond_the_schema_and_all_others(value: An
 
 
 @given(SCHEMA, SCHEMA, JSON)
-def test_where_no_field_is_missing_nothing_that_fits_is_trimmed(own: Any, given_: Any, value: Any) -> None:
+def test_trim_without_missing_fields_changes_nothing(own: Any, given_: Any, value: Any) -> None:
     if not list(missing_fields(own, given_)):
         fitting = trim(value, own)
         assert trim(fitting, given_) == fitting
 
 
 @given(SCHEMA)
-def test_a_complete_catalog_is_missing_nothing_and_requires_only_what_it_has(schema: Any) -> None:
+def test_complete_catalog_has_no_missing_fields(schema: Any) -> None:
     assert not list(missing_fields(schema, schema))
     result = catalog_schema({"properties": {"id": {"type": "string"}}}, schema, ["id"])
     assert ("properties" in schema) == ("id" in result.get("properties", {}))
@@ -249,8 +247,8 @@ def test_a_complete_catalog_is_missing_nothing_and_requires_only_what_it_has(sch
     check(result)
 
 
-def test_a_length_that_the_catalog_gives_a_field_reaches_the_schema(simulate: Simulate) -> None:
-    """Some databases take no primary key without one: docs/targets.md."""
+def test_max_length_of_the_catalog_is_in_the_schema_message(simulate: Simulate) -> None:
+    """Some databases need one for a primary key: docs/targets.md."""
     schemas = copy.deepcopy(SCHEMAS)
     for schema in schemas.values():
         schema["properties"]["id"]["maxLength"] = 255

@@ -1,4 +1,4 @@
-"""The command line: what it prints, how it fails, and with which status."""
+"""The command line: its output, failures and exit statuses."""
 
 from __future__ import annotations
 
@@ -80,20 +80,20 @@ def _assert_one_line(stderr: str, *words: str) -> None:
     assert SECRET not in stderr
 
 
-@pytest.mark.parametrize(("config", "key", "takes"), BAD_SETTINGS)
-def test_a_bad_setting_ends_before_the_first_request_naming_the_key_and_what_it_takes(
-    config: dict[str, Any], key: str, takes: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(("config", "key", "allowed"), BAD_SETTINGS)
+def test_bad_setting_is_named_with_its_allowed_values_before_any_request(
+    config: dict[str, Any], key: str, allowed: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run = _run_cli(tmp_path, config)
     assert run.value.code == 1
-    _assert_one_line(capfd.readouterr().err, key, takes)
+    _assert_one_line(capfd.readouterr().err, key, allowed)
 
 
 def _run_cli(folder: Path, config: dict[str, Any], *arguments: str) -> pytest.ExceptionInfo[SystemExit]:
-    """Run the command line in this process: one start for each bad setting would take a minute."""
+    """Run the command line in this process: a process for each bad setting would take a minute."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.excepthook", sys.excepthook)
-        # The command line adds a handler for this test's standard error, and has to take it along.
+        # The command line adds a handler for this test's standard error, which must not remain.
         patch.setattr(logging.getLogger(), "handlers", [])
         command = SequenceTap.cli
         with pytest.raises(SystemExit) as exit_info:
@@ -101,13 +101,13 @@ def _run_cli(folder: Path, config: dict[str, Any], *arguments: str) -> pytest.Ex
     return exit_info
 
 
-def test_bad_settings_end_a_process_with_status_1_and_all_are_named_in_one_line(tmp_path: Path) -> None:
+def test_bad_settings_are_all_named_in_one_line_with_status_1(tmp_path: Path) -> None:
     run = run_process(tmp_path, {**CREDENTIALS, "page_size": 0, "start_date": "soon"})
     assert (run.status, run.messages) == (1, [])
     _assert_one_line(run.stderr, "page_size", "start_date")
 
 
-def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None:
+def test_bad_settings_from_the_environment_are_named(tmp_path: Path) -> None:
     for name, value in (
         ("PAGE_SIZE", "many"),
         ("RETRY_BUDGET_SECONDS", "long"),
@@ -130,7 +130,7 @@ def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("no json", "not JSON"),
+        ("no json", "not valid JSON"),
         ("", "is empty"),
         ('{"type": "STATE", "value": {}}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": {"replication_key_valu": "2026-01-01"}}}', "replication_key_valu"),
@@ -146,7 +146,7 @@ def test_settings_from_the_environment_are_checked_alike(tmp_path: Path) -> None
         ),
     ],
 )
-def test_a_state_that_cannot_be_understood_is_an_error_and_nothing_is_emitted(
+def test_bad_state_is_an_error_and_nothing_is_emitted(
     tmp_path: Path, state: str, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.json"
@@ -158,7 +158,7 @@ def test_a_state_that_cannot_be_understood_is_an_error_and_nothing_is_emitted(
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", '{"a": ' + "[" * 100_000, None])
-def test_a_config_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: str | None) -> None:
+def test_bad_config_file_is_reported_in_one_line(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "mine.json"
     if content is not None:
         path.write_text(content)
@@ -169,39 +169,39 @@ def test_a_config_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, c
     _assert_one_line(done.stderr, str(path))
 
 
-def test_a_wrong_secret_ends_with_the_settings_to_look_at(simulate: Simulate, tmp_path: Path) -> None:
+def test_wrong_secret_names_the_settings_to_check(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(10)
     run = run_process(tmp_path, config_for(simulator, client_secret=SECRET))
     assert (run.status, run.records, len(simulator.requests)) == (1, [], 1)
     _assert_one_line(run.stderr, "client_id", "client_secret", "401", "Invalid API credentials")
 
 
-def test_no_proxy_comes_between_the_tap_and_loopback(simulate: Simulate, tmp_path: Path) -> None:
+def test_proxy_is_not_used_for_loopback(simulate: Simulate, tmp_path: Path) -> None:
     simulator, proxy = simulate(10), simulate(10)
     run = run_process(tmp_path, config_for(simulator), env={"http_proxy": proxy.base_url})
     assert (run.status, len(run.ids)) == (0, 10)
     assert proxy.requests == []
 
 
-def test_fractions_of_seconds_are_taken(simulate: Simulate, tmp_path: Path) -> None:
+def test_fractions_of_seconds_are_accepted(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(10)
     run = run_process(tmp_path, config_for(simulator, request_timeout_seconds=60.5, retry_budget_seconds=2.5))
     assert (run.status, len(run.ids)) == (0, 10)
 
 
-def test_an_unknown_api_version_ends_with_the_apis_own_words(simulate: Simulate, tmp_path: Path) -> None:
+def test_unknown_api_version_quotes_the_api(simulate: Simulate, tmp_path: Path) -> None:
     run = run_process(tmp_path, config_for(simulate(10), api_version="1999-01-01"))
     assert run.status == 1
     _assert_one_line(run.stderr, "UnrecognisedApiVersion")
 
 
-def test_a_traceback_comes_only_at_debug_level(simulate: Simulate, tmp_path: Path) -> None:
+def test_traceback_is_shown_only_at_debug_level(simulate: Simulate, tmp_path: Path) -> None:
     config = config_for(simulate(10), client_secret="wrong")
     assert "Traceback" not in run_process(tmp_path, config).stderr
     assert "Traceback" in run_process(tmp_path, config, env={"TAP_SEQUENCE_LOGLEVEL": "debug"}).stderr
 
 
-def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) -> None:
+def test_help_and_about_describe_every_setting(tmp_path: Path) -> None:
     for arguments in (
         ["--help"],
         ["--about"],
@@ -218,13 +218,13 @@ def test_help_and_about_list_every_setting_with_its_description(tmp_path: Path) 
             assert definition["description"] in text
 
 
-def test_a_test_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_option_test_with_unknown_value_is_refused(tmp_path: Path) -> None:
     run = run_process(tmp_path, {"environment": "demo"}, "--test=everything")
     assert (run.status, run.messages) == (2, [])
-    assert "--test takes nothing, or schema." in run.stderr
+    assert "--test accepts no value other than schema." in run.stderr
 
 
-def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:
+def test_about_in_markdown_lists_the_streams(tmp_path: Path) -> None:
     done = subprocess.run(
         [*TAP, "--about", "--format=markdown"],
         capture_output=True,
@@ -240,9 +240,7 @@ def test_about_in_markdown_lists_the_streams_too(tmp_path: Path) -> None:
         assert SCHEMAS[name]["description"] in row
 
 
-def test_test_says_in_one_line_that_it_works_and_writes_no_messages(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_option_test_reports_in_one_line_and_writes_no_messages(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(10)
     run = run_process(tmp_path, config_for(simulator), "--test")
     assert (run.status, run.messages) == (0, [])
@@ -258,7 +256,7 @@ def test_test_says_in_one_line_that_it_works_and_writes_no_messages(
     assert [request.query["limit"] for request in simulator.requests] == ["1"]
 
 
-def test_discover_needs_no_settings(tmp_path: Path) -> None:
+def test_discover_without_settings_works(tmp_path: Path) -> None:
     done = subprocess.run(
         [*TAP, "--discover"], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
     )
@@ -270,7 +268,7 @@ def test_discover_needs_no_settings(tmp_path: Path) -> None:
         assert (stream["replication_key"], stream["replication_method"]) == ("createdAt", "INCREMENTAL")
 
 
-def test_the_demo_needs_no_credentials_and_no_network(tmp_path: Path) -> None:
+def test_demo_needs_no_credentials_and_no_network(tmp_path: Path) -> None:
     first = run_process(tmp_path, {"environment": "demo"})
     assert first.status == 0
     assert len(set(first.ids)) == len(first.ids) > 1000
@@ -280,13 +278,13 @@ def test_the_demo_needs_no_credentials_and_no_network(tmp_path: Path) -> None:
     assert not set(first.ids) & set(second.ids)
 
 
-def test_the_console_script_is_the_module(tmp_path: Path) -> None:
+def test_console_script_runs_the_module(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("tap-sequence" + (".exe" if os.name == "nt" else ""))
     done = subprocess.run([script, "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.startswith("tap-sequence v")
 
 
-def test_standard_output_closed_by_the_target_ends_quietly(simulate: Simulate, tmp_path: Path) -> None:
+def test_output_closed_by_the_target_ends_without_error(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(3000)
     process = subprocess.Popen(
         [*TAP, *command_arguments(tmp_path, config_for(simulator))],
@@ -308,7 +306,7 @@ def test_standard_output_closed_by_the_target_ends_quietly(simulate: Simulate, t
 
 
 def _run_with_output(folder: Path, output: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the demo with standard output as a shell would be told."""
+    """Run the demo with standard output redirected as in a shell."""
     command = [*TAP, *command_arguments(folder, {"environment": "demo"}), *arguments]
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {output}', "sh", *command],
@@ -323,7 +321,7 @@ def _run_with_output(folder: Path, output: str, *arguments: str) -> subprocess.C
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
 @pytest.mark.parametrize("arguments", [[], ["--discover"], ["--about"], ["--help"]])
 @pytest.mark.parametrize(("output", "words"), [(">&-", "closed"), (">/dev/full", "No space left")])
-def test_output_that_cannot_be_written_ends_in_one_line(
+def test_output_that_cannot_be_written_is_reported_in_one_line(
     tmp_path: Path, arguments: list[str], output: str, words: str
 ) -> None:
     done = _run_with_output(tmp_path, output, *arguments)
@@ -333,7 +331,7 @@ def test_output_that_cannot_be_written_ends_in_one_line(
     assert "Exception ignored" not in done.stderr
 
 
-def test_test_needs_no_standard_output(tmp_path: Path) -> None:
+def test_option_test_works_without_standard_output(tmp_path: Path) -> None:
     done = _run_with_output(tmp_path, ">&-", "--test")
     assert (done.returncode, "Connected to" in done.stderr) == (0, True)
 
@@ -346,7 +344,7 @@ def test_test_needs_no_standard_output(tmp_path: Path) -> None:
         ("int(activityLogItems[0]['activityLogActor']['email'])", "<e-mail>"),
     ],
 )
-def test_a_stream_map_that_fails_is_told_without_the_values_that_it_met(
+def test_failing_stream_map_is_reported_without_values(
     simulate: Simulate, tmp_path: Path, expression: str, words: str
 ) -> None:
     config = config_for(simulate(50), stream_maps={"activity_logs": {"x": expression}})
@@ -358,7 +356,7 @@ def test_a_stream_map_that_fails_is_told_without_the_values_that_it_met(
     assert "@example" not in run.stderr
 
 
-def test_test_gives_up_soon_on_a_host_that_does_not_answer(
+def test_option_test_gives_up_soon_on_an_unreachable_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tap_sequence.source.CONNECTION_TEST_SECONDS", 2.0)

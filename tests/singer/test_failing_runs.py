@@ -1,4 +1,4 @@
-"""However a run ends, it leaves a STATE for what it wrote: the next one brings the rest, and nothing twice."""
+"""However a run fails, it ends with a STATE, and the next run emits the rest, without duplicates."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def written(messages: Sequence[dict[str, Any]], stream: str) -> list[str]:
     ]
 
 
-def test_a_stream_map_that_fails_at_a_log_leaves_a_state_and_the_next_run_brings_the_rest(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_run_after_failing_stream_map_emits_the_rest(simulate: Simulate, tmp_path: Path) -> None:
+    """The failed run ends with a STATE for the records before the one that failed."""
     simulator = simulate(LOGS)
     ids = simulator.store.ids()
     fails = {"activity_logs": {"probe": f"1 / (0 if id == '{ids[FAILS_AT - 1]}' else 1)"}}
@@ -45,7 +44,9 @@ def test_a_stream_map_that_fails_at_a_log_leaves_a_state_and_the_next_run_brings
     assert failed.ids + after.ids == ids
 
 
-def test_a_map_that_fails_at_an_item_leaves_no_record_of_its_log(simulate: Simulate, tmp_path: Path) -> None:
+def test_stream_map_that_fails_at_an_item_leaves_no_record_of_its_log(
+    simulate: Simulate, tmp_path: Path
+) -> None:
     simulator = simulate(LOGS)
     logs = simulator.store.logs()
     items = [item["id"] for log in logs for item in log["activityLogItems"]]
@@ -65,7 +66,7 @@ def test_a_map_that_fails_at_an_item_leaves_no_record_of_its_log(simulate: Simul
 
 @pytest.mark.parametrize("kind", [RuntimeError, MemoryError, RecursionError, KeyError, OSError])
 @pytest.mark.parametrize("max_in_flight_requests", [1, 4])
-def test_any_exception_leaves_a_state(
+def test_run_that_raises_ends_with_a_state(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], max_in_flight_requests: int
 ) -> None:
     simulator = simulate(LOGS)
@@ -90,7 +91,9 @@ def test_any_exception_leaves_a_state(
     assert written(recorder.messages, "activity_logs") + after.ids == simulator.store.ids()
 
 
-def test_no_more_threads_leave_a_state(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_without_further_threads_ends_with_a_state(
+    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     simulator = simulate(LOGS)
     config = config_for(simulator, max_in_flight_requests=1)
     start = threading.Thread.start

@@ -1,4 +1,4 @@
-"""The contract's section "Output"."""
+"""Messages on standard output: SCHEMA, RECORD and STATE."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from tests.support.harness import config_for, run_process
 Simulate = Callable[..., Simulator]
 
 
-def test_records_validate_against_the_schema_before_them_and_equal_what_the_api_served(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_records_match_their_schema_and_equal_the_apis(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(5000)
     run = run_process(tmp_path, config_for(simulator))
     assert run.status == 0
@@ -32,9 +30,7 @@ def test_records_validate_against_the_schema_before_them_and_equal_what_the_api_
     assert run.records == simulator.store.logs()
 
 
-def test_a_state_stands_at_least_every_1000_records_and_at_the_end(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_state_is_written_every_1000_records_and_at_the_end(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(2345)
     run = run_process(tmp_path, config_for(simulator, page_size=30))
     since_state = 0
@@ -51,9 +47,7 @@ def test_a_state_stands_at_least_every_1000_records_and_at_the_end(
     assert len(run.of_type("STATE")) == 3
 
 
-def test_a_field_that_the_schema_does_not_list_is_kept_apart_and_warned_of_once(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_unknown_field_is_in_unmapped_and_warned_of_once(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(250, faults=[Fault.parse("1-=unknown-field")])
     run = run_process(tmp_path, config_for(simulator))
     assert run.status == 0
@@ -68,7 +62,7 @@ def test_a_field_that_the_schema_does_not_list_is_kept_apart_and_warned_of_once(
 
 
 @pytest.mark.parametrize("fault", ["wrong-type", "surrogate", "endless-number", "deep"])
-def test_values_that_are_not_as_documented_cost_no_log_and_no_warning_comes_twice(
+def test_undocumented_values_lose_no_log_and_warn_once(
     simulate: Simulate, tmp_path: Path, fault: str
 ) -> None:
     simulator = simulate(250, faults=[Fault.parse(f"1-={fault}")])
@@ -84,7 +78,7 @@ def test_values_that_are_not_as_documented_cost_no_log_and_no_warning_comes_twic
 
 
 @pytest.mark.parametrize("fault", ["no-id", "null-created-at"])
-def test_with_skip_logs_that_cannot_be_used_are_left_out_and_counted(
+def test_invalid_logs_with_skip_are_skipped_and_counted(
     simulate: Simulate, tmp_path: Path, fault: str
 ) -> None:
     simulator = simulate(250, faults=[Fault.parse(f"2={fault}")], with_total=False)
@@ -96,7 +90,7 @@ def test_with_skip_logs_that_cannot_be_used_are_left_out_and_counted(
 
 
 @pytest.mark.parametrize(("fault", "field"), [("no-id", "id"), ("null-created-at", "createdAt")])
-def test_a_log_that_cannot_be_used_ends_the_run_and_names_log_field_and_setting(
+def test_invalid_log_ends_the_run_and_names_log_field_and_setting(
     simulate: Simulate, tmp_path: Path, fault: str, field: str
 ) -> None:
     simulator = simulate(250, faults=[Fault.parse(f"2={fault}")])
@@ -107,7 +101,7 @@ def test_a_log_that_cannot_be_used_ends_the_run_and_names_log_field_and_setting(
     assert "invalid_logs" in error
     assert fault == "no-id" or simulator.store.ids()[199] in error
     assert "Traceback" not in run.stderr
-    # The STATE describes what came before, and the next run brings the rest.
+    # The STATE describes the records before it, and the next run emits the rest.
     assert run.messages[-1]["type"] == "STATE"
     after = run_process(tmp_path, config_for(simulator), state=run.state)
     assert run.ids + after.ids == simulator.store.ids()

@@ -1,4 +1,4 @@
-"""A page is written at once where that is known to give what the SDK's way of a record would; else record by record."""
+"""A page is written at once if the SDK would change none of its records; otherwise record by record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.harness import Recorder, Run, config_for, discover, select
 Simulate = Callable[..., Simulator]
 
 SAME: dict[str, Any] = {"activity_logs": {}}
-"""A stream map that changes nothing, and that the tap does not know to change nothing."""
+"""A stream map that changes nothing, which the tap does not detect."""
 
 
 def written(config: dict[str, Any], catalog: dict[str, Any] | None = None) -> Recorder:
@@ -30,7 +30,7 @@ def written(config: dict[str, Any], catalog: dict[str, Any] | None = None) -> Re
 
 
 def record_lines(recorder: Recorder) -> list[bytes]:
-    """Return the RECORD lines as they were written, but for the times that differ from run to run."""
+    """Return the RECORD lines without the times that differ from run to run."""
     lines = b"".join(recorder.writes).splitlines()
     times = rb'"(time_extracted":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"|version":\d+)'
     return [re.sub(times, b'"time"', line) for line in lines if line.startswith(b'{"type":"RECORD"')]
@@ -43,7 +43,7 @@ def records_in_a_write(recorder: Recorder) -> list[int]:
 
 @pytest.mark.parametrize("actor_email", ["keep", "hash", "drop"])
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
-def test_a_page_at_once_is_the_same_bytes_as_record_by_record(
+def test_page_at_once_has_the_same_bytes_as_record_by_record(
     simulate: Simulate, actor_email: str, method: str
 ) -> None:
     config = config_for(simulate(500), actor_email=actor_email)
@@ -57,7 +57,7 @@ def test_a_page_at_once_is_the_same_bytes_as_record_by_record(
 
 
 @pytest.mark.parametrize("metadata", ["text", "json"])
-def test_every_kind_of_value_is_the_same_bytes_either_way(simulate: Simulate, metadata: str) -> None:
+def test_every_kind_of_value_has_the_same_bytes_either_way(simulate: Simulate, metadata: str) -> None:
     simulator = simulate(3)
     values = rb"""[0.10, 1E400, 12345678901234567890.1234567890, -0.0, 1180591620717411303424, null, true,
         "\u00df \u2028 \ud83d\ude00 \" \\ \u007f", {"": [], "a": {"b": [[]]}}]"""
@@ -82,28 +82,26 @@ def test_every_kind_of_value_is_the_same_bytes_either_way(simulate: Simulate, me
         ({"flattening_enabled": True, "flattening_max_depth": 2}, 1),
     ],
 )
-def test_where_the_sdk_would_change_records_each_logs_go_their_way(
+def test_records_that_the_sdk_changes_are_written_one_by_one(
     simulate: Simulate, settings: dict[str, Any], records_of_a_log: int
 ) -> None:
     recorder = written(config_for(simulate(20), **settings))
     assert records_in_a_write(recorder) == [records_of_a_log] * 20
 
 
-def test_where_a_field_is_deselected_each_record_goes_the_sdks_way(simulate: Simulate) -> None:
+def test_records_with_a_deselected_field_are_written_one_by_one(simulate: Simulate) -> None:
     config = config_for(simulate(20))
     recorder = written(config, select(discover(config), [["properties", "traceId"]]))
     assert records_in_a_write(recorder) == [1] * 20
     assert not any(b'"traceId"' in line for line in record_lines(recorder))
 
 
-def test_a_selection_of_everything_and_a_map_of_another_stream_change_nothing(simulate: Simulate) -> None:
+def test_full_selection_and_map_of_another_stream_write_a_page_at_once(simulate: Simulate) -> None:
     config = config_for(simulate(20), stream_maps={"other": {"a": None}})
     assert records_in_a_write(written(config, select(discover(config)))) == [20]
 
 
-def test_a_limit_to_the_number_of_records_is_kept(
-    simulate: Simulate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_record_limit_of_the_sdk_is_kept(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ActivityLogStream, "ABORT_AT_RECORD_COUNT", 7)
     recorder = Recorder()
     with pytest.raises(AbortedSyncPausedException):
@@ -112,7 +110,7 @@ def test_a_limit_to_the_number_of_records_is_kept(
 
 
 @pytest.mark.parametrize("stream_maps", [{}, SAME])
-def test_a_state_stands_within_a_page_too_and_describes_only_what_is_before_it(
+def test_state_within_a_page_describes_only_the_records_before_it(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, stream_maps: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_RECORDS", 40)
@@ -127,9 +125,11 @@ def test_a_state_stands_within_a_page_too_and_describes_only_what_is_before_it(
             assert message["value"]["bookmarks"]["activity_logs"]["recent_ids"] == before
 
 
-def test_where_a_page_cannot_be_written_at_once_its_logs_are_written_one_by_one(
+def test_page_that_cannot_be_encoded_at_once_is_written_one_by_one(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As with a log that is nested too deeply."""
+
     def too_deep(*_args: Any, **_options: Any) -> None:
         raise RecursionError
 
@@ -140,10 +140,10 @@ def test_where_a_page_cannot_be_written_at_once_its_logs_are_written_one_by_one(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_page_is_one_write_to_standard_output(
+def test_page_is_one_write_to_standard_output(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, unbuffered: str
 ) -> None:
-    """The writer's own part: half of what it is given is taken at a time, and nothing is torn or lost."""
+    """Even if each write is partial, no line is cut or lost."""
 
     class Pipe:
         def __init__(self) -> None:

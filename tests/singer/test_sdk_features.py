@@ -1,4 +1,4 @@
-"""What the SDK gives every tap works here too, although the tap has a sync loop of its own."""
+"""The SDK's features work, although the tap has its own sync loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.harness import STREAMS, as_sent, config_for, discover, run_he
 Simulate = Callable[..., Simulator]
 
 
-def test_full_table_by_catalog_reads_the_whole_log_in_each_run_and_tells_the_loads_apart(
+def test_full_table_reads_the_whole_list_in_each_run_with_its_version(
     simulate: Simulate,
 ) -> None:
     simulator = simulate(250)
@@ -28,7 +28,7 @@ def test_full_table_by_catalog_reads_the_whole_log_in_each_run_and_tells_the_loa
     (version,) = first.of_type("ACTIVATE_VERSION")
     assert version["stream"] == "activity_logs"
     assert {message["version"] for message in first.of_type("RECORD")} == {version["version"]}
-    # Targets delete the rows of other versions when it comes, so all of this one must be there.
+    # Targets then delete the rows of other versions, so all records must be before it.
     assert [message["type"] for message in first.messages[-3:]] == ["RECORD", "ACTIVATE_VERSION", "STATE"]
 
     second = run_here(config, first.state, catalog)
@@ -50,9 +50,10 @@ def test_full_table_activates_the_version_of_each_stream_at_the_end(simulate: Si
 
 
 @pytest.mark.parametrize("streams", [STREAMS[:1], STREAMS])
-def test_a_full_table_run_that_fails_half_way_leaves_the_older_rows(
+def test_full_table_run_that_fails_does_not_activate_its_version(
     simulate: Simulate, tmp_path: Path, streams: Sequence[str]
 ) -> None:
+    """So the target keeps the older rows."""
     simulator = simulate(450, faults=[Fault.parse("3-=401")])
     config = config_for(simulator, max_in_flight_requests=1)
     catalog = select(discover(config), streams=streams, **{"replication-method": "FULL_TABLE"})
@@ -69,13 +70,13 @@ def test_full_table_of_an_empty_list_activates_its_version(simulate: Simulate) -
     assert [message["type"] for message in run.messages] == ["SCHEMA", "ACTIVATE_VERSION", "STATE"]
 
 
-def test_an_incremental_run_has_no_versions(simulate: Simulate) -> None:
+def test_incremental_run_has_no_versions(simulate: Simulate) -> None:
     run = run_here(config_for(simulate(20)))
     assert not run.of_type("ACTIVATE_VERSION")
     assert not any("version" in message for message in run.of_type("RECORD"))
 
 
-def test_full_table_leaves_an_incremental_bookmark_as_it_is(simulate: Simulate) -> None:
+def test_full_table_keeps_an_incremental_bookmark(simulate: Simulate) -> None:
     simulator = simulate(250)
     config = config_for(simulator)
     incremental = run_here(config)
@@ -87,7 +88,7 @@ def test_full_table_leaves_an_incremental_bookmark_as_it_is(simulate: Simulate) 
     assert len(run_here(config, full.state).ids) == 5
 
 
-def test_deselected_fields_stay_out(simulate: Simulate) -> None:
+def test_deselected_fields_are_not_emitted(simulate: Simulate) -> None:
     simulator = simulate(120)
     config = config_for(simulator)
     deselected = [["properties", "traceId"], ["properties", "activityLogItems"]]
@@ -97,12 +98,12 @@ def test_deselected_fields_stay_out(simulate: Simulate) -> None:
         log.pop("traceId", None)
         del log["activityLogItems"]
     assert run.records == expected
-    # The bookmark needs neither of them, and works on.
+    # The bookmark needs neither of them.
     simulator.store.grow(5)
     assert len(run_here(config, run.state, select(discover(config), deselected)).ids) == 5
 
 
-def test_a_deselected_stream_is_not_read(simulate: Simulate) -> None:
+def test_deselected_stream_is_not_read(simulate: Simulate) -> None:
     simulator = simulate(10)
     config = config_for(simulator)
     run = run_here(config, catalog=select(discover(config), selected=False))
@@ -124,40 +125,40 @@ def test_stream_maps_rename_filter_and_compute(simulate: Simulate) -> None:
     assert [record["id"] for record in run.records] == [log["id"] for log in expected]
     assert [record["account"] for record in run.records] == [log["sequenceAccountId"] for log in expected]
     assert not any("sequenceAccountId" in record for record in run.records)
-    # What the map left out was read all the same: the next run does not bring it again.
+    # The logs that the map filtered out were read: the next run does not emit them.
     assert run_here(config_for(simulator, stream_maps={"activity_logs": stream_map}), run.state).records == []
 
 
-def test_flattening_works(simulate: Simulate) -> None:
+def test_flattening_writes_nested_lists_as_json(simulate: Simulate) -> None:
     simulator = simulate(120)
     run = run_here(config_for(simulator, flattening_enabled=True, flattening_max_depth=3))
     (schema,) = run.of_type("SCHEMA")
     assert "activityLogItems" in schema["schema"]["properties"]
-    # The nested list is no object, so the SDK writes it as JSON text.
+    # The SDK writes a nested list as JSON.
     by_id = {log["id"]: log for log in simulator.store.logs()}
     for record in run.records:
         items = json.loads(record["activityLogItems"])
         assert list(map(as_sent, items)) == by_id[record["id"]]["activityLogItems"]
 
 
-def test_a_state_is_written_while_a_page_is_still_on_its_way(
+def test_state_is_written_while_waiting_for_a_page(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The contract: one every 30 seconds while reading. Here every 50 milliseconds, with 300 for a page."""
+    """Normally every 30 seconds; here every 50 milliseconds, with 300 for a page."""
     monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_SECONDS", 0.05)
     simulator = simulate(250, latency=(0.3, 0.3))
     run = run_here(config_for(simulator))
     assert run.ids == simulator.store.ids()
     states = [index for index, message in enumerate(run.messages) if message["type"] == "STATE"]
     assert len(states) > 6
-    # Each describes what stands before it: after it, nothing that it knows is emitted.
+    # Each describes the records before it: none of those is emitted after it.
     for index in states:
         known = run.messages[index]["value"]["bookmarks"]["activity_logs"].get("recent_ids", [])
         later = {message["record"]["id"] for message in run.messages[index:] if message["type"] == "RECORD"}
         assert not set(known) & later
 
 
-def test_without_messages_a_stream_yields_its_records(simulate: Simulate) -> None:
+def test_get_records_yields_records(simulate: Simulate) -> None:
     simulator = simulate(120)
     stream = SequenceTap(config=config_for(simulator)).streams["activity_logs"]
     records = list(stream.get_records(None))

@@ -1,4 +1,4 @@
-"""A run imports what it needs: the command starts as fast as the SDK lets it."""
+"""A command imports only what it needs: it starts as fast as the SDK allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ main()
 """
 
 
-def test_discovery_imports_nothing_that_only_a_sync_needs(tmp_path: Path) -> None:
+def test_discover_imports_nothing_that_only_a_sync_needs(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"environment": "demo"}))
     done = subprocess.run(

@@ -15,7 +15,7 @@ from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.simulator import SimulatedApi
-from tap_sequence.simulator.api import PATH
+from tap_sequence.simulator.api import ACTIVITY_LOGS_PATH
 from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.incremental import IncrementalReader
 from tap_sequence.sync.models import Page, PageRequest, RecordPage, SortOrder
@@ -66,7 +66,9 @@ def fetch_from(
             **filters,
         }
         response = api.respond(
-            PATH, {name: value for name, value in parameters.items() if value is not None}, headers
+            ACTIVITY_LOGS_PATH,
+            {name: value for name, value in parameters.items() if value is not None},
+            headers,
         )
         if response.status == 400:
             raise BadRequestError(response.body.decode())

@@ -1,4 +1,4 @@
-"""activity_log_items: one flat row for each item, fed from the pages that activity_logs are read from."""
+"""activity_log_items: one flat row for each item, from the same pages as activity_logs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PARTS = {"actor": "activityLogActor", "object": "activityLogObject", "target": "
 
 
 def expected_rows(logs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows that logs give, worked out from their JSON by hand."""
+    """Return the rows of logs, computed from their JSON."""
     rows = []
     for log in logs:
         for item in log["activityLogItems"]:
@@ -71,7 +71,7 @@ def rows_of(run: Run, stream: str = ITEMS) -> list[dict[str, Any]]:
 # The rows
 
 
-def test_each_item_is_a_row_with_every_column_of_the_schema(simulate: Simulate) -> None:
+def test_item_is_a_row_with_every_column_of_the_schema(simulate: Simulate) -> None:
     simulator = simulate(300)
     config = config_for(simulator)
     run = run_here(config, catalog=catalog_of(config, LOGS, ITEMS))
@@ -79,7 +79,7 @@ def test_each_item_is_a_row_with_every_column_of_the_schema(simulate: Simulate) 
     assert rows_of(run) == expected
     rows = [message["record"] for message in run.of_type("RECORD") if message["stream"] == ITEMS]
     assert all(row.keys() == SCHEMA["properties"].keys() for row in rows)
-    # Some of each kind, or the comparison would prove little.
+    # Both kinds occur, or the comparison would prove little.
     assert any(len(log["activityLogItems"]) > 1 for log in simulator.store.logs())
     for column in ("reason", "metadata", "actorEmail", "targetId"):
         assert {row[column] is None for row in expected} == {True, False}, column
@@ -89,7 +89,7 @@ def test_each_item_is_a_row_with_every_column_of_the_schema(simulate: Simulate) 
         validator.validate(row)
 
 
-def test_the_columns_are_those_of_the_schema_and_each_says_the_same_as_the_field_it_is_from() -> None:
+def test_columns_have_the_types_of_their_fields() -> None:
     item = SCHEMAS[LOGS]["properties"]["activityLogItems"]["items"]
     for column, definition in SCHEMA["properties"].items():
         part = next((part for prefix, part in PARTS.items() if column.startswith(prefix)), None)
@@ -98,17 +98,17 @@ def test_the_columns_are_those_of_the_schema_and_each_says_the_same_as_the_field
             own = item["properties"][part]["properties"][field[0].lower() + field[1:]]
         else:
             own = item["properties"].get(column) or SCHEMAS[LOGS]["properties"][column]
-        # Without `items`, target-postgres stores a list of anything as JSON.
+        # Without `items`, target-postgres stores a list of arbitrary values as JSON.
         kinds = {"type", "format"}
         wanted = {key: value for key, value in own.items() if key in kinds}
         if column == "id":
-            wanted["type"] = "string"  # The primary key: made up where the API sends none.
+            wanted["type"] = "string"  # The primary key: generated if the API sends none.
         assert {key: value for key, value in definition.items() if key in kinds} == wanted, column
     never_null = {name for name, each in SCHEMA["properties"].items() if "null" not in each["type"]}
     assert set(SCHEMA["required"]) == never_null
 
 
-def test_a_log_without_items_gives_no_row(simulate: Simulate) -> None:
+def test_log_without_items_has_no_row(simulate: Simulate) -> None:
     simulator = simulate(3)
     first = simulator.store.ids()[0]
     log = json.loads(simulator.store.body(first))
@@ -120,7 +120,7 @@ def test_a_log_without_items_gives_no_row(simulate: Simulate) -> None:
     assert {row["activityLogId"] for row in rows_of(run)} == set(simulator.store.ids()[1:])
 
 
-def test_a_column_that_the_schema_leaves_out_is_left_out_of_the_rows() -> None:
+def test_column_that_the_schema_lacks_is_not_in_rows() -> None:
     schema = copy.deepcopy(SCHEMA)
     del schema["properties"]["actorEmail"]
     (row,) = ItemRows(schema).of(_log_of_one_item())
@@ -128,7 +128,8 @@ def test_a_column_that_the_schema_leaves_out_is_left_out_of_the_rows() -> None:
     assert row.actorId == "somebody"
 
 
-def test_an_item_that_lacks_what_it_should_have_is_a_row_of_its_log_all_the_same(simulate: Simulate) -> None:
+def test_item_with_missing_or_wrong_fields_is_a_row_of_its_log(simulate: Simulate) -> None:
+    """Its id is generated if missing, and undocumented values are in `unmapped`."""
     simulator = simulate(3)
     first = simulator.store.ids()[0]
     log = json.loads(simulator.store.body(first))
@@ -181,7 +182,7 @@ def _log_of_one_item() -> Any:
 
 
 @pytest.mark.parametrize("name", [ITEMS, "*"])
-def test_a_map_of_a_stream_that_is_off_is_no_obstacle(simulate: Simulate, name: str) -> None:
+def test_stream_map_of_deselected_stream_is_accepted(simulate: Simulate, name: str) -> None:
     simulator = simulate(20)
     run = run_here(config_for(simulator, stream_maps={name: {"source": "'tap'"}}))
     assert [record["id"] for record in run.records] == simulator.store.ids()
@@ -189,7 +190,7 @@ def test_a_map_of_a_stream_that_is_off_is_no_obstacle(simulate: Simulate, name: 
 
 
 @pytest.mark.parametrize("action", ["hash", "drop"])
-def test_addresses_are_hashed_or_dropped_in_rows_and_schema_alike(simulate: Simulate, action: str) -> None:
+def test_addresses_are_hashed_or_dropped_in_rows_and_schema(simulate: Simulate, action: str) -> None:
     simulator = simulate(120)
     config = config_for(simulator, actor_email=action)
     run = run_here(config, catalog=catalog_of(config, LOGS, ITEMS))
@@ -202,7 +203,7 @@ def test_addresses_are_hashed_or_dropped_in_rows_and_schema_alike(simulate: Simu
         for item in log["activityLogItems"]
     ]
     assert [row.get("actorEmail") for row in rows_of(run)] == of_logs
-    # A catalog from a run with the addresses brings none back, and adds the column to no other stream.
+    # A catalog from a run with addresses restores none, and adds the column to no other stream.
     catalog = catalog_of({**config, "actor_email": "keep"}, LOGS, ITEMS)
     assert rows_of(run_here(config, catalog=catalog)) == rows_of(run)
     followed = SequenceTap(config=config, catalog=catalog).input_catalog
@@ -210,10 +211,10 @@ def test_addresses_are_hashed_or_dropped_in_rows_and_schema_alike(simulate: Simu
     assert "actorEmail" not in catalog_entry(followed.to_dict(), LOGS)["schema"]["properties"]
 
 
-# Which are read
+# Selection
 
 
-def test_off_by_default(simulate: Simulate, tmp_path: Path) -> None:
+def test_items_are_deselected_by_default(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(120)
     run = run_process(tmp_path, config_for(simulator))
     assert (run.status, {message["stream"] for message in run.of_type("RECORD")}) == (0, {LOGS})
@@ -221,7 +222,7 @@ def test_off_by_default(simulate: Simulate, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_alone_or_together_the_requests_are_those_of_a_run_without(simulate: Simulate, ahead: int) -> None:
+def test_items_need_no_further_requests(simulate: Simulate, ahead: int) -> None:
     simulator = simulate(1500)
     config = config_for(simulator, max_in_flight_requests=ahead)
     counts = []
@@ -245,7 +246,7 @@ def test_alone_or_together_the_requests_are_those_of_a_run_without(simulate: Sim
     assert counts == [counts[0]] * 3
 
 
-def test_its_lines_come_after_its_schema_and_after_the_log_they_belong_to(simulate: Simulate) -> None:
+def test_item_is_written_after_its_schema_and_its_log(simulate: Simulate) -> None:
     config = config_for(simulate(250))
     messages = run_here(config, catalog=catalog_of(config, LOGS, ITEMS)).messages
     logs: set[str] = set()
@@ -262,7 +263,7 @@ def test_its_lines_come_after_its_schema_and_after_the_log_they_belong_to(simula
 
 
 @pytest.mark.parametrize("selected", [(ITEMS,), (LOGS, ITEMS)])
-def test_one_bookmark_serves_both(simulate: Simulate, selected: Sequence[str]) -> None:
+def test_both_streams_share_one_bookmark(simulate: Simulate, selected: Sequence[str]) -> None:
     simulator = simulate(400)
     config = config_for(simulator)
     first = run_here(config, catalog=catalog_of(config, *selected))
@@ -273,7 +274,7 @@ def test_one_bookmark_serves_both(simulate: Simulate, selected: Sequence[str]) -
 
 @pytest.mark.parametrize("stream_maps", [{}, {ITEMS: {}}, {"copy": {"__source__": ITEMS}}])
 @pytest.mark.parametrize("selected", [(ITEMS,), (LOGS, ITEMS)])
-def test_a_state_describes_whole_logs_and_only_what_stands_before_it(
+def test_state_describes_complete_logs_before_it(
     simulate: Simulate,
     monkeypatch: pytest.MonkeyPatch,
     selected: Sequence[str],
@@ -298,7 +299,7 @@ def test_a_state_describes_whole_logs_and_only_what_stands_before_it(
                 assert items[log_id] <= before[ITEMS]
 
 
-def test_killed_anywhere_the_next_run_brings_the_rest_of_both(simulate: Simulate) -> None:
+def test_run_after_kill_anywhere_emits_the_rest_of_both(simulate: Simulate) -> None:
     simulator = simulate(700)
     config = config_for(simulator)
     catalog = catalog_of(config, LOGS, ITEMS)
@@ -316,9 +317,7 @@ def test_killed_anywhere_the_next_run_brings_the_rest_of_both(simulate: Simulate
             assert len(loaded) - len(expected) <= 1000
 
 
-def test_turned_on_later_it_begins_with_what_is_new_and_a_warning_says_so(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_items_selected_later_start_with_new_logs_and_a_warning(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(120)
     config = config_for(simulator)
     first = run_process(tmp_path, config)
@@ -331,11 +330,11 @@ def test_turned_on_later_it_begins_with_what_is_new_and_a_warning_says_so(
     assert run_process(tmp_path, config, state=second.state, catalog=both).warnings == []
 
 
-# What the SDK gives every stream
+# Features of the SDK
 
 
 @pytest.mark.parametrize("selected", [(ITEMS,), (LOGS, ITEMS)])
-def test_full_table_by_catalog_reads_all_in_each_run_and_tells_the_loads_apart(
+def test_full_table_reads_all_in_each_run_with_its_version(
     simulate: Simulate, selected: Sequence[str]
 ) -> None:
     simulator = simulate(120)
@@ -349,7 +348,7 @@ def test_full_table_by_catalog_reads_all_in_each_run_and_tells_the_loads_apart(
         assert all(message["version"] == versions[message["stream"]] for message in run.of_type("RECORD"))
 
 
-def test_two_replication_methods_are_refused_before_anything_is_read(simulate: Simulate) -> None:
+def test_mixed_replication_methods_are_refused_before_any_request(simulate: Simulate) -> None:
     simulator = simulate(120)
     config = config_for(simulator)
     catalog = catalog_of(config, LOGS, ITEMS)
@@ -357,12 +356,12 @@ def test_two_replication_methods_are_refused_before_anything_is_read(simulate: S
     with pytest.raises(CatalogError, match="activity_logs and activity_log_items"):
         run_here(config, catalog=catalog)
     assert simulator.requests == []
-    # Of a stream that is not selected, nobody asks.
+    # The method of a deselected stream does not matter.
     select(catalog, streams=[LOGS], selected=False)
     assert rows_of(run_here(config, catalog=catalog)) == expected_rows(simulator.store.logs())
 
 
-def test_stream_maps_and_deselected_columns_work(simulate: Simulate) -> None:
+def test_items_with_stream_maps_and_deselected_columns(simulate: Simulate) -> None:
     simulator = simulate(120)
     maps = {ITEMS: {"__alias__": "changes", "who": "record['actorEmail']", "actorEmail": None}}
     config = config_for(simulator, stream_maps=maps)
@@ -376,14 +375,14 @@ def test_stream_maps_and_deselected_columns_work(simulate: Simulate) -> None:
     assert rows_of(run, LOGS) == simulator.store.logs()
 
 
-def test_without_messages_the_stream_yields_its_rows(simulate: Simulate) -> None:
+def test_get_records_yields_rows(simulate: Simulate) -> None:
     simulator = simulate(120)
     stream = SequenceTap(config=config_for(simulator)).streams[ITEMS]
     rows = [as_sent(row) for row in stream.get_records(None) if isinstance(row, dict)]
     assert rows == expected_rows(simulator.store.logs())
 
 
-def test_a_page_of_both_is_one_write(simulate: Simulate) -> None:
+def test_page_of_both_streams_is_one_write(simulate: Simulate) -> None:
     config = config_for(simulate(300))
     recorder = Recorder()
     SequenceTap(config=config, catalog=catalog_of(config, LOGS, ITEMS), message_writer=recorder).sync_all()
@@ -392,7 +391,7 @@ def test_a_page_of_both_is_one_write(simulate: Simulate) -> None:
     assert all(f'"stream":"{name}"'.encode() in lines for lines in writes for name in STREAMS)
 
 
-def test_both_are_counted_in_the_sdks_metrics(simulate: Simulate, tmp_path: Path) -> None:
+def test_both_streams_are_counted_in_the_sdks_metrics(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(120)
     config = config_for(simulator)
     run = run_process(tmp_path, config, catalog=catalog_of(config, LOGS, ITEMS))

@@ -1,4 +1,4 @@
-"""Actors' e-mail addresses: kept, hashed or dropped, wherever records and schemas come out."""
+"""Actors' e-mail addresses kept, hashed or dropped, in all records and schemas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.harness import (
 Simulate = Callable[..., Simulator]
 
 SALT = "pepper-ß"
-# Made with coreutils' sha256sum, and with `openssl dgst -sha256 -hmac 'pepper-ß'`.
+# Computed with coreutils' sha256sum, and with `openssl dgst -sha256 -hmac 'pepper-ß'`.
 HASHES = {
     "ada.lovelace@example.com": (
         "e814ff3dc480a94c7ce9334062ec4733c75a002f4bcec0197f62ffea64059e2f",
@@ -82,15 +82,13 @@ def field_paths(schema: Mapping[str, Any], *path: str) -> Iterator[tuple[str, ..
 
 @pytest.mark.parametrize("address", HASHES)
 @pytest.mark.parametrize("spell", [str.lower, str.upper, str.title])
-def test_a_hash_is_the_one_that_other_tools_make_of_the_lower_cased_address(
-    address: str, spell: Callable[[str], str]
-) -> None:
+def test_hash_is_sha256_of_the_lower_cased_address(address: str, spell: Callable[[str], str]) -> None:
     plain, keyed = HASHES[address]
     assert ActorEmail("hash", None).hash(spell(address)) == plain
     assert ActorEmail("hash", SALT).hash(spell(address)) == keyed
 
 
-def test_a_keyed_hash_is_hmac_sha256_of_rfc_4231() -> None:
+def test_keyed_hash_is_hmac_sha256_of_rfc_4231() -> None:
     digest = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     assert ActorEmail("hash", "Jefe").hash("what do ya want for nothing?") == digest
 
@@ -99,7 +97,7 @@ ADA = "Ada.Lovelace@Example.com"
 
 
 def a_record(*actors: dict[str, Any]) -> Any:
-    """Return a log as the decoder makes it, with one item for each actor."""
+    """Return a decoded log with one item for each actor."""
     place = {"id": "o", "entityType": "INVOICE"}
     texts = dict.fromkeys(["id", "activityLogId", "verb", "name", "summary"], "text")
     texts_of_log = dict.fromkeys(["id", "sequenceAccountId", "activityType", "origin"], "text")
@@ -116,7 +114,7 @@ FOUR_ACTORS = (
 )
 
 
-def test_null_stays_null_and_absent_stays_absent() -> None:
+def test_apply_keeps_null_and_absent() -> None:
     digest = HASHES[ADA.lower()][0]
     hashed = actors(msgspec.to_builtins(ActorEmail("hash", None).apply(a_record(*FOUR_ACTORS))))
     assert [actor.get("email", "absent") for actor in hashed] == [digest, None, "absent", digest]
@@ -125,18 +123,18 @@ def test_null_stays_null_and_absent_stays_absent() -> None:
     assert [set(actor) for actor in dropped] == [{"id", "entityType"}] * 4
 
 
-def test_a_log_that_is_asked_for_twice_is_hashed_once() -> None:
+def test_apply_twice_hashes_once() -> None:
     record, privacy = a_record(*FOUR_ACTORS), ActorEmail("hash", SALT)
     assert privacy.apply(record) == privacy.apply(record)
     assert record.activityLogItems[0].activityLogActor.email == ADA
 
 
-def test_keeping_costs_nothing() -> None:
+def test_apply_keep_returns_the_log_itself() -> None:
     record = a_record(*FOUR_ACTORS)
     assert ActorEmail("keep", None).apply(record) is record
 
 
-def test_a_log_without_items_is_left_alone() -> None:
+def test_apply_to_log_without_items_changes_nothing() -> None:
     record = a_record()
     assert msgspec.to_builtins(ActorEmail("drop", None).apply(record)) == msgspec.to_builtins(record)
 
@@ -144,12 +142,12 @@ def test_a_log_without_items_is_left_alone() -> None:
 # The schema
 
 
-def test_the_actors_address_is_the_only_one_that_the_schema_knows() -> None:
+def test_schema_has_no_other_address() -> None:
     found = [path for path in field_paths(ACTIVITY_LOGS_SCHEMA) if "mail" in path[-1].lower()]
     assert found == [(*ACTOR, "email")]
 
 
-def test_the_schema_follows_and_nothing_else_in_it_changes() -> None:
+def test_to_schema_changes_the_address_alone() -> None:
     before = copy.deepcopy(ACTIVITY_LOGS_SCHEMA)
     assert ActorEmail("keep", None).to_schema(ACTIVITY_LOGS_SCHEMA) == before
 
@@ -167,7 +165,7 @@ def test_the_schema_follows_and_nothing_else_in_it_changes() -> None:
 
 @pytest.mark.parametrize("now", ["keep", "hash", "drop"])
 @pytest.mark.parametrize("earlier", ["keep", "hash", "drop"])
-def test_the_schema_of_an_earlier_catalog_follows_too(earlier: str, now: str) -> None:
+def test_to_schema_of_earlier_catalog_follows_the_setting(earlier: str, now: str) -> None:
     catalogued = ActorEmail(earlier, None).to_schema(ACTIVITY_LOGS_SCHEMA)
     result = ActorEmail(now, None).to_schema(ACTIVITY_LOGS_SCHEMA, catalogued)
     assert result == ActorEmail(now, None).to_schema(ACTIVITY_LOGS_SCHEMA)
@@ -183,15 +181,15 @@ def test_the_schema_of_an_earlier_catalog_follows_too(earlier: str, now: str) ->
         {"properties": {"activityLogItems": True}},
     ],
 )
-def test_a_schema_without_actors_stays_as_it_is(action: str, schema: dict[str, Any]) -> None:
+def test_to_schema_without_actors_changes_nothing(action: str, schema: dict[str, Any]) -> None:
     assert ActorEmail(action, None).to_schema(ACTIVITY_LOGS_SCHEMA, schema) == schema
 
 
-# The tap, from its command line to its last byte
+# The command line
 
 
 def addresses(simulator: Simulator) -> set[str]:
-    """Return every address that the simulator's logs hold."""
+    """Return every address in the simulator's logs."""
     logs = simulator.store.logs()
     found = {str(actor["email"]) for log in logs for actor in actors(log) if "email" in actor}
     assert len(found) >= 4  # Otherwise a search for them would prove little.
@@ -228,7 +226,7 @@ each_mode = pytest.mark.parametrize(("settings", "change"), MODES, ids=NAMES)
 
 
 def run_text(folder: Path, *arguments: str, **variables: str) -> tuple[str, str]:
-    """Run the command line to a good end; return what it wrote."""
+    """Run the command line successfully; return standard output and standard error."""
     done = subprocess.run(
         [*TAP, *arguments], capture_output=True, cwd=folder, env=environment(**variables), check=False
     )
@@ -239,12 +237,12 @@ def run_text(folder: Path, *arguments: str, **variables: str) -> tuple[str, str]
 
 def assert_silent_about(words: set[str], *texts: str) -> None:
     for text in texts:
-        # As it stands, and as JSON with escapes would have it.
+        # Unescaped, and with JSON's escapes.
         assert not [word for word in words if word in text or json.dumps(word)[1:-1] in text]
 
 
 def assert_valid(run: Run) -> None:
-    """Each record fits the SCHEMA, with nothing in an actor that it does not name."""
+    """Check that each record matches the SCHEMA, and that actors have only the fields of the SCHEMA."""
     (message,) = run.of_type("SCHEMA")
     validator = jsonschema.Draft202012Validator(message["schema"])
     for record in [message["record"] for message in run.of_type("RECORD")]:
@@ -254,7 +252,7 @@ def assert_valid(run: Run) -> None:
 
 
 @each_mode
-def test_no_address_leaves_the_process(
+def test_run_writes_no_address(
     settings: dict[str, Any],
     change: Callable[[dict[str, Any]], None],
     simulate: Simulate,
@@ -275,7 +273,7 @@ def test_no_address_leaves_the_process(
     assert ("email" in actor_fields(discovered)) == (settings["actor_email"] == "hash")
 
 
-def test_by_default_addresses_are_kept(simulate: Simulate, tmp_path: Path) -> None:
+def test_addresses_are_kept_by_default(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(120)
     run = run_process(tmp_path, config_for(simulator))
     assert (run.status, run.records, run.warnings) == (0, simulator.store.logs(), [])
@@ -284,7 +282,7 @@ def test_by_default_addresses_are_kept(simulate: Simulate, tmp_path: Path) -> No
 
 
 @each_mode
-def test_a_catalog_that_selects_the_address_does_not_bring_it_back(
+def test_catalog_that_selects_the_address_does_not_restore_it(
     settings: dict[str, Any],
     change: Callable[[dict[str, Any]], None],
     simulate: Simulate,
@@ -312,7 +310,7 @@ def test_a_catalog_that_selects_the_address_does_not_bring_it_back(
         assert actor_fields(message["schema"]) == actor_fields(expected)
 
 
-def test_a_catalog_from_a_run_that_dropped_addresses_does_not_hide_that_they_come_again(
+def test_catalog_without_address_gets_it_back_with_keep(
     simulate: Simulate,
 ) -> None:
     simulator = simulate(120)
@@ -324,9 +322,10 @@ def test_a_catalog_from_a_run_that_dropped_addresses_does_not_hide_that_they_com
     assert_valid(run)
 
 
-def test_a_catalog_is_otherwise_taken_as_it_is_and_not_changed_in_its_owners_hands(
+def test_input_catalog_keeps_everything_else_and_copies(
     simulate: Simulate,
 ) -> None:
+    """The given catalog is not changed in place, nor are streams that the tap does not know."""
     config = config_for(simulate(10), actor_email="drop")
     catalog = select(discover(config), [["properties", "traceId"]])
     catalog_entry(catalog)["schema"]["properties"]["origin"]["maxLength"] = 99
@@ -343,7 +342,7 @@ def test_a_catalog_is_otherwise_taken_as_it_is_and_not_changed_in_its_owners_han
 
 
 @each_mode
-def test_flattening_and_stream_maps_see_what_the_setting_leaves(
+def test_flattening_and_stream_maps_see_no_address(
     settings: dict[str, Any],
     change: Callable[[dict[str, Any]], None],
     simulate: Simulate,
@@ -369,7 +368,7 @@ def test_flattening_and_stream_maps_see_what_the_setting_leaves(
 
 
 @each_mode
-def test_without_messages_too_records_hold_no_address(
+def test_get_records_yields_no_address(
     settings: dict[str, Any], change: Callable[[dict[str, Any]], None], simulate: Simulate
 ) -> None:
     simulator = simulate(120)
@@ -379,10 +378,10 @@ def test_without_messages_too_records_hold_no_address(
 
 
 @pytest.mark.parametrize("action", ["hash", "drop"])
-def test_an_address_in_a_place_that_nobody_documented_does_not_leave_the_process(
+def test_address_in_an_undocumented_place_is_not_written(
     simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
-    """Not of the documented type, in an unknown field, as a name, and in place of the actor."""
+    """Of another type, in an unknown field, as a name, and in place of the actor."""
     simulator = simulate(150)
     store, body = simulator.store, simulator.store.body
     odd = store.logs()[120]
@@ -418,7 +417,7 @@ def test_an_address_in_a_place_that_nobody_documented_does_not_leave_the_process
 # The salt
 
 
-def test_a_salt_without_hashing_is_warned_of_once(simulate: Simulate, tmp_path: Path) -> None:
+def test_salt_without_hashing_is_warned_of_once(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(10)
     for settings in ({}, {"actor_email": "drop"}):
         run = run_process(tmp_path, config_for(simulator, actor_email_salt=SALT, **settings))
@@ -431,7 +430,7 @@ def test_a_salt_without_hashing_is_warned_of_once(simulate: Simulate, tmp_path: 
     )
 
 
-def test_settings_from_the_environment_hash_alike(simulate: Simulate, tmp_path: Path) -> None:
+def test_settings_from_the_environment_give_the_same_hash(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(60)
     config = config_for(simulator, actor_email="hash", actor_email_salt=SALT)
     variables = {f"TAP_SEQUENCE_{name.upper()}": str(value) for name, value in config.items()}
@@ -440,7 +439,7 @@ def test_settings_from_the_environment_hash_alike(simulate: Simulate, tmp_path: 
     assert SALT not in stderr
 
 
-def test_about_tells_of_the_salt_and_not_what_it_is(tmp_path: Path) -> None:
+def test_about_does_not_show_the_salt(tmp_path: Path) -> None:
     arguments = command_arguments(tmp_path, {"environment": "demo", "actor_email_salt": SALT})
     for form in ([], ["--format=json"], ["--format=markdown"]):
         stdout, stderr = run_text(tmp_path, *arguments, "--about", *form, TAP_SEQUENCE_ACTOR_EMAIL_SALT=SALT)
@@ -449,6 +448,6 @@ def test_about_tells_of_the_salt_and_not_what_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"actor_email": "Drop"}, {"actor_email_salt": 7}, {"actor_email": 7}])
-def test_discovery_asks_for_no_good_settings(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_discover_with_wrong_settings_works(settings: dict[str, Any], tmp_path: Path) -> None:
     stdout, _ = run_text(tmp_path, *command_arguments(tmp_path, settings), "--discover")
     assert json.loads(stdout)["streams"]

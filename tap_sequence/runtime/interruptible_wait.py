@@ -1,4 +1,4 @@
-"""Waits for something slow without standing still: a STATE may fall due meanwhile, or a signal come."""
+"""Waits in the main thread that let periodic work and signals through."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _T = TypeVar("_T")
 
 
 class InterruptibleWait:
-    """Waits in the main thread.
+    """Waits that a signal ends, and that do periodic work, such as a STATE that is due.
 
     Args:
-        stop_signals: What ends a wait.
-        seconds_to_tick: Seconds until the next tick.
-        tick: What is done when it falls due.
+        stop_signals: Ends a wait.
+        seconds_to_tick: Returns the number of seconds until `tick` is due.
+        tick: The periodic work.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class InterruptibleWait:
         self._tick = tick
 
     def pause(self, seconds: float) -> None:
-        """Wait for so long, without ticks.
+        """Wait for some seconds, without periodic work.
 
         Raises:
-            StoppedError: A signal came before or meanwhile.
+            StoppedError: A signal was received before or meanwhile.
         """
         self._stop_signals.pause(seconds)
 
     def get(self, queue: SimpleQueue[_T | None]) -> _T | None:
-        """Return what comes next out of a queue.
+        """Return the next element of a queue.
 
         Raises:
-            StoppedError: A signal came.
+            StoppedError: A signal was received.
         """
         # Its `put` is safe in a signal handler.
         with self._stop_signals.waking(lambda: queue.put(None)):
@@ -60,19 +60,19 @@ class InterruptibleWait:
                 return got
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Return what a function returns, or raise what it raises.
+        """Call a function, and return or raise its result.
 
-        It runs in a daemon thread, so that a signal ends the process even while it hangs.
+        It runs in a daemon thread, so that a signal ends the process even while the function hangs.
 
         Raises:
-            StoppedError: A signal came.
+            StoppedError: A signal was received.
         """
         outcome: SimpleQueue[tuple[_T | None, BaseException | None] | None] = SimpleQueue()
 
         def work() -> None:
             try:
                 outcome.put((function(), None))
-            except BaseException as error:  # noqa: BLE001  # handed over to the caller, whatever it is
+            except BaseException as error:  # noqa: BLE001  # raised in the caller
                 outcome.put((None, error))
 
         self._stop_signals.check()
