@@ -18,8 +18,7 @@ from tap_sequence.simulator import Drift, Fault, Options, Simulator
 from tap_sequence.simulator.faults import FAULTS
 from tests.faults import ENVIRONMENT, JOBS, Account, fill_in, listener
 from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET, LASTING, PASSING
-from tests.support.forks import ForkServer
-from tests.support.harness import ROOT, Run, config_for, free_port
+from tests.support.harness import ROOT, Run, config_for, free_port, run_process
 
 # A name without an underscore is a word like any other.
 SETTINGS = sorted(name for name in CONFIG_JSONSCHEMA["properties"] if "_" in name)
@@ -108,7 +107,7 @@ CASES: Mapping[str, Lasting] = {
 }
 
 
-def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
+def run_twice(case: Lasting) -> Iterator[Run]:
     """Make two runs in a row, the second from the first one's last STATE."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -135,7 +134,7 @@ def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
             )
             here = Path(folder, str(number))
             here.mkdir()
-            run = server.run(here, {**config, **settings}, state=state, env={**ENVIRONMENT, **case.env})
+            run = run_process(here, {**config, **settings}, state=state, env={**ENVIRONMENT, **case.env})
             state = run.state if run.of_type("STATE") else state
             yield run
 
@@ -143,8 +142,8 @@ def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def runs(selected: Callable[[str], set[str]]) -> Mapping[str, list[Run]]:
     cases = {name: case for name, case in CASES.items() if name in selected("name")}
-    with ForkServer() as server, ThreadPoolExecutor(JOBS) as pool:
-        done = pool.map(lambda case: list(run_twice(case, server)), cases.values())
+    with ThreadPoolExecutor(JOBS) as pool:
+        done = pool.map(lambda case: list(run_twice(case)), cases.values())
         return dict(zip(cases, done, strict=True))
 
 

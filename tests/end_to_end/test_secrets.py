@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
-from tests.support.harness import TAP, config_for, environment, run_process
+from tests.support.harness import config_for, run_command, run_process
 
 CLIENT_ID = "client-7f3a"
 CLIENT_SECRET = 's3cr3t/"V\\lue+42'
@@ -118,14 +117,8 @@ def test_a_setting_that_is_refused_is_not_quoted_where_it_is_secret(
 def test_about_shows_nothing_of_it(tmp_path: Path) -> None:
     variables = {"TAP_SEQUENCE_CLIENT_ID": CLIENT_ID, "TAP_SEQUENCE_CLIENT_SECRET": CLIENT_SECRET, **DEBUG}
     for arguments in (["--about"], ["--about", "--format=json"], ["--help"]):
-        done = subprocess.run(
-            [*TAP, "--config=ENV", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment(**variables),
-            check=True,
-        )
+        done = run_command(tmp_path, "--config=ENV", *arguments, env=variables)
+        assert done.returncode == 0
         assert_clean(done.stdout + done.stderr)
 
 

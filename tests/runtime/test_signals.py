@@ -30,6 +30,7 @@ from tests.support.harness import (
     environment,
     parse_lines,
     run_process,
+    start_tap,
 )
 
 Simulate = Callable[..., Simulator]
@@ -65,11 +66,17 @@ def _start(
     stderr: IO[bytes] | int,
     *,
     state: Mapping[str, Any] | None = None,
-    **env: str,
 ) -> Any:
     """Start the tap with its standard output on a pipe. What is read from it line by line must be read to its end so."""
-    command = [*TAP, *command_arguments(folder, config, state=state)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment(**env))
+    return start_tap(folder, *command_arguments(folder, config, state=state), stderr=stderr)
+
+
+def _start_new(folder: Path, config: Mapping[str, Any], **env: str) -> Any:
+    """Do the same with Python's own start, and with this process's signals."""
+    command = [*TAP, *command_arguments(folder, config)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment(**env)
+    )
 
 
 @pytest.mark.sample(4)
@@ -113,7 +120,7 @@ def test_killed_late_in_a_backfill_the_next_run_reads_only_what_is_left(
 def test_no_line_is_cut_where_standard_output_is_unbuffered(simulate: Simulate, tmp_path: Path) -> None:
     """With PYTHONUNBUFFERED a signal can cut a write to a full pipe short."""
     simulator = simulate(3000)
-    with _start(tmp_path, config_for(simulator), subprocess.DEVNULL, PYTHONUNBUFFERED="1") as process:
+    with _start_new(tmp_path, config_for(simulator), PYTHONUNBUFFERED="1") as process:
         first = process.stdout.readline() + process.stdout.readline()
         # Nobody reads on, so the pipe fills, and the signal comes in the middle of a write.
         time.sleep(0.3)
@@ -261,7 +268,7 @@ def test_a_hangup_that_is_ignored_from_the_start_stays_ignored(simulate: Simulat
     simulator = simulate(1000, latency=(0.005, 0.005))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        process = _start(tmp_path, config_for(simulator), subprocess.DEVNULL)
+        process = _start_new(tmp_path, config_for(simulator))
     finally:
         signal.signal(signal.SIGHUP, before)
     with process:
