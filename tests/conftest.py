@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from benchmarks.table import render
 from tap_sequence.simulator import Options, SimulatedApi, Simulator
@@ -14,9 +14,14 @@ from tap_sequence.text.redaction import MASK
 from tap_sequence.text.secret_mask import SecretMask
 
 settings.register_profile(
-    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "long", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
-settings.load_profile("suite")
+settings.register_profile("suite", settings.get_profile("long"), max_examples=30)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples in the normal suite; the long tests repeat such tests with more."""
+    settings.load_profile("long" if config.option.markexpr == "long" else "suite")
 
 
 _COUNTS: Counter[str] = Counter()
@@ -24,10 +29,12 @@ _TABLES: dict[str, dict[str, dict[str, str]]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)  # Before `-m` looks at the marks.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the cases of a test marked `sample`, leave that many, evenly spread, and mark the others `long`."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if config.option.markexpr == "long" and is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("long")
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for same in cases.values():
         if marker := same[0].get_closest_marker("sample"):

@@ -32,7 +32,7 @@ def test_rows_are_told_apart_and_every_kind_of_difference_has_one() -> None:
     assert set(DRIFTS) - tried <= fields
 
 
-@pytest.mark.sample(16)
+@pytest.mark.sample(8)
 @pytest.mark.timeout(900)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", NAMES)
 def test_a_difference_loses_and_repeats_no_log_and_stops_no_pipeline(

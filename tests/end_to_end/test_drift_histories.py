@@ -67,7 +67,7 @@ class DriftHistories(Histories):
 
 def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
     run_state_machine_as_test(
-        DriftHistories, settings=settings(max_examples=100, stateful_step_count=25, phases=PHASES)
+        DriftHistories, settings=settings(max_examples=30, stateful_step_count=25, phases=PHASES)
     )
 
 

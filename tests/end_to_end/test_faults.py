@@ -25,7 +25,7 @@ def test_names_are_told_apart() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
-@pytest.mark.sample(16)
+@pytest.mark.sample(10)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:

@@ -147,7 +147,7 @@ def runs(selected: Callable[[str], set[str]]) -> Mapping[str, list[Run]]:
         return dict(zip(cases, done, strict=True))
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(6)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", CASES)
 def test_a_failure_that_comes_in_each_run_names_what_its_reader_can_change(

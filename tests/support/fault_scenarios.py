@@ -122,7 +122,8 @@ AHEAD = 20
 """Requests that may have been sent ahead, in a circle, until the walk gets there and notices."""
 
 FORWARD: Sequence[Scenario] = (
-    # The slowest first: 429s without a word double the wait each time.
+    Scenario("500 at the first request, once", COMPLETE, (11, 11), ["1=500"], ["status 500"]),
+    # The slowest early: 429s without a word double the wait each time.
     Scenario("429 six times in a row", COMPLETE, (16, 16), ["4-9=429:1"], ["status 429"]),
     Scenario(
         "500 for ever, timed",
@@ -147,7 +148,6 @@ FORWARD: Sequence[Scenario] = (
     ),
     Scenario("no pagination object, once", COMPLETE, (11, 11), ["4=no-pagination"], ["no pagination"]),
     Scenario("no pagination object, twice", COMPLETE, (12, 12), ["4-5=no-pagination"], ["no pagination"]),
-    Scenario("500 at the first request, once", COMPLETE, (11, 11), ["1=500"], ["status 500"]),
     Scenario("500 at every third request", COMPLETE, (13, 14), ["3=500", "6=500", "9=500"], ["status 500"]),
     Scenario(
         "an error that quotes secrets and an address",
