@@ -3,13 +3,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from benchmarks.table import render
-from tap_sequence.simulator import Options, SimulatedApi, Simulator
+from tap_sequence.simulator import Options, SimulatedApi, Simulator, store
+from tap_sequence.simulator.logs import LogKey, make_key, make_log
 from tap_sequence.text.redaction import MASK
 from tap_sequence.text.secret_mask import SecretMask
 
@@ -26,6 +29,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 _COUNTS: Counter[str] = Counter()
 _TABLES: dict[str, dict[str, dict[str, str]]] = {}
+
+
+@lru_cache(20_000)
+def _make_log(seed: int, key: LogKey) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(make_log(seed, key)))
+
+
+# Most tests simulate the same logs, and making them takes longer than reading them.
+setattr(store, "make_key", lru_cache(20_000)(make_key))  # noqa: B010  # the simulator exports neither
+setattr(store, "make_log", _make_log)  # noqa: B010
 
 
 @pytest.hookimpl(tryfirst=True)  # Before `-m` looks at the marks.
