@@ -65,7 +65,7 @@ class DriftHistories(Histories):
         return super()._run(between_batches=between_batches, **options)
 
 
-def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+def test_histories_of_a_drifting_api_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
         DriftHistories, settings=settings(max_examples=30, stateful_step_count=25, phases=PHASES)
     )
@@ -73,7 +73,7 @@ def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_no_history_of_a_thousand_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+def test_thousand_histories_of_a_drifting_api_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
         seed(int(os.environ.get("HISTORIES_SEED", "1")))(DriftHistories),
         settings=settings(max_examples=1000, stateful_step_count=50, phases=PHASES, derandomize=False),

@@ -50,7 +50,7 @@ def follow(project: Path, commands: str) -> str:
     return done.stdout
 
 
-def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
+def test_getting_started_as_written_loads_every_log_once(tmp_path: Path) -> None:
     install, test, load, count, doubles, production = (block.text for block in blocks(PAGE, "shell"))
     (example,) = (block.text for block in blocks(PAGE, "text"))
     project = copy_project(tmp_path, "tap-sequence", "target-jsonl")

@@ -150,9 +150,7 @@ def runs(selected: Callable[[str], set[str]]) -> Mapping[str, list[Run]]:
 @pytest.mark.sample(6)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", CASES)
-def test_a_failure_that_comes_in_each_run_names_what_its_reader_can_change(
-    name: str, runs: Mapping[str, list[Run]]
-) -> None:
+def test_error_in_every_run_names_something_to_change(name: str, runs: Mapping[str, list[Run]]) -> None:
     for run in runs[name]:
         if run.status:
             assert len(run.errors) == 1, run.stderr
@@ -160,7 +158,7 @@ def test_a_failure_that_comes_in_each_run_names_what_its_reader_can_change(
 
 
 @pytest.mark.long
-def test_the_cases_are_failures_that_last(runs: Mapping[str, list[Run]]) -> None:
+def test_lasting_cases_fail_in_both_runs(runs: Mapping[str, list[Run]]) -> None:
     passing = {name for name, done in runs.items() if not all(run.status for run in done)}
     assert len(runs) - len(passing) > 30, passing
 
@@ -174,11 +172,11 @@ def test_the_cases_are_failures_that_last(runs: Mapping[str, list[Run]]) -> None
         "The environment is wrong.",
     ],
 )
-def test_a_line_that_leaves_its_reader_alone_is_noticed(line: str) -> None:
+def test_names_what_to_do_without_advice_is_false(line: str) -> None:
     assert not names_what_to_do(line)
 
 
-def test_every_message_that_ends_a_run_is_documented_with_something_to_do() -> None:
+def test_troubleshooting_page_error_rows_say_what_to_do() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| `")]
     assert not [row[0] for row in rows if row[2].startswith("None") and not row[1].startswith("A warning")]

@@ -33,7 +33,7 @@ def _demo_ids() -> set[str]:
 
 
 @pytest.mark.long
-def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -> None:
+def test_demo_job_loads_every_log_once_and_then_new_ones(project: Path) -> None:
     before = _demo_ids()
     first = meltano(project, "run", "demo")
     assert first.returncode == 0, first.stderr
@@ -53,7 +53,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
 
 
 @pytest.mark.long
-def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
+def test_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
     api = SimulatedApi()
     api.store.grow(321)
     with Simulator(api) as simulator:

@@ -71,7 +71,7 @@ def assert_clean(text: str) -> None:
         (f"1=other-version:{CLIENT_ID} ada@example.com", 0),
     ],
 )
-def test_nothing_of_it_is_logged_even_at_debug_level(
+def test_debug_output_with_any_fault_shows_no_secret(
     simulator: Simulator, tmp_path: Path, fault: str, status: int
 ) -> None:
     simulator.api.options = Options(faults=[Fault.parse(fault)])
@@ -83,7 +83,7 @@ def test_nothing_of_it_is_logged_even_at_debug_level(
     assert_clean(json.dumps(run.of_type("STATE")))
 
 
-def test_nothing_of_it_is_in_structured_lines_either(simulator: Simulator, tmp_path: Path) -> None:
+def test_structured_output_shows_no_secret(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(faults=[Fault.parse(f"2-=error:404:{ECHO}")])
     config = {
         "version": 1,
@@ -101,9 +101,7 @@ def test_nothing_of_it_is_in_structured_lines_either(simulator: Simulator, tmp_p
     assert_clean(run.stderr)
 
 
-def test_a_setting_that_is_refused_is_not_quoted_where_it_is_secret(
-    simulator: Simulator, tmp_path: Path
-) -> None:
+def test_invalid_setting_with_a_secret_is_not_quoted(simulator: Simulator, tmp_path: Path) -> None:
     for wrong in (
         {"client_secret": CLIENT_SECRET + " "},
         {"client_id": CLIENT_ID + ":"},
@@ -114,7 +112,7 @@ def test_a_setting_that_is_refused_is_not_quoted_where_it_is_secret(
         assert_clean(run.stderr)
 
 
-def test_about_shows_nothing_of_it(tmp_path: Path) -> None:
+def test_about_and_help_show_no_secret(tmp_path: Path) -> None:
     variables = {"TAP_SEQUENCE_CLIENT_ID": CLIENT_ID, "TAP_SEQUENCE_CLIENT_SECRET": CLIENT_SECRET, **DEBUG}
     for arguments in (["--about"], ["--about", "--format=json"], ["--help"]):
         done = run_command(tmp_path, "--config=ENV", *arguments, env=variables)
@@ -122,7 +120,7 @@ def test_about_shows_nothing_of_it(tmp_path: Path) -> None:
         assert_clean(done.stdout + done.stderr)
 
 
-def test_a_redirect_to_another_host_carries_nothing_there(simulator: Simulator, tmp_path: Path) -> None:
+def test_redirect_to_another_host_is_not_followed(simulator: Simulator, tmp_path: Path) -> None:
     with Simulator() as other:
         simulator.api.options = Options(faults=[Fault.parse(f"1-=redirect:{other.base_url}/activity-logs")])
         run = run_process(tmp_path, settings(simulator))
@@ -130,7 +128,7 @@ def test_a_redirect_to_another_host_carries_nothing_there(simulator: Simulator, 
         assert other.requests == []
 
 
-def test_an_outage_for_ever_ends_soon_after_the_budget_in_one_line(
+def test_permanent_outage_ends_soon_after_the_budget_with_one_line(
     simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.api.options = Options(faults=[Fault.parse("2-=500")])

@@ -74,12 +74,12 @@ OWN = {
 }
 
 
-def test_every_room_has_its_layer() -> None:
+def test_rooms_all_have_a_layer() -> None:
     assert {room_of(name) for name in OWN} == {*LEVELS, ALONE}
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_room_imports_only_from_below_and_from_itself(name: str) -> None:
+def test_module_imports_only_from_its_room_and_from_below(name: str) -> None:
     room = room_of(name)
     for found in OWN[name]:
         other = room_of(found)
@@ -93,7 +93,7 @@ def test_a_room_imports_only_from_below_and_from_itself(name: str) -> None:
             assert LEVELS[other] > LEVELS[room], found
 
 
-def test_no_file_of_the_package_is_longer_than_one_can_read_at_once() -> None:
+def test_files_have_at_most_300_lines() -> None:
     too_long = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
@@ -102,7 +102,7 @@ def test_no_file_of_the_package_is_longer_than_one_can_read_at_once() -> None:
     assert too_long == set(STILL_TOO_LONG)
 
 
-def test_libraries_have_one_room_that_imports_them() -> None:
+def test_libraries_are_imported_by_one_room() -> None:
     importers = {
         (library, room_of(name))
         for name, tree in modules()
@@ -111,13 +111,13 @@ def test_libraries_have_one_room_that_imports_them() -> None:
     assert importers == set(ONLY_IMPORTER.items())
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycle() -> None:
     # Raises if they do.
     tuple(TopologicalSorter(OWN).static_order())
 
 
 @pytest.mark.parametrize("room", ["api.client", "sync.incremental", "prefetch.pool", "transforms.items"])
-def test_below_the_fronts_neither_the_sdk_nor_click_nor_jsonschema_is_loaded(room: str) -> None:
+def test_lower_rooms_load_neither_the_sdk_nor_click_nor_jsonschema(room: str) -> None:
     code = f"import sys, tap_sequence.{room}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
@@ -135,5 +135,5 @@ def test_below_the_fronts_neither_the_sdk_nor_click_nor_jsonschema_is_loaded(roo
         ("def f():\n    from a import b", {"a"}),
     ],
 )
-def test_imports_are_found_wherever_they_stand(code: str, names: set[str]) -> None:
+def test_imports_are_found_at_any_depth(code: str, names: set[str]) -> None:
     assert set(imports(ast.parse(code))) == names

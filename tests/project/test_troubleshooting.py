@@ -153,23 +153,23 @@ ROWS = [
 ENTRIES = [entry.strip() for row in ROWS for entry in re.findall(r"`([^`]+)`", row[0])]
 
 
-def test_each_message_begins_like_one_entry_of_the_page() -> None:
+def test_messages_each_begin_like_one_entry_of_the_page() -> None:
     listed = {message: [entry for entry in ENTRIES if message.startswith(entry)] for message in MESSAGES}
     assert {message: entries for message, entries in listed.items() if len(entries) != 1} == {}
 
 
-def test_each_entry_is_the_beginning_of_a_text_in_the_code() -> None:
+def test_entries_are_each_the_beginning_of_a_text_in_the_code() -> None:
     in_code = {text.strip() for module in MODULES.values() for text in texts(module)} | MESSAGES
     assert [entry for entry in ENTRIES if not any(text.startswith(entry) for text in in_code)] == []
     assert sorted(set(ENTRIES)) == sorted(ENTRIES)
 
 
-def test_each_row_has_a_cause_and_a_cure() -> None:
+def test_rows_have_a_cause_and_a_cure() -> None:
     assert [row for row in ROWS if len(row) != 3 or not all(cell.strip() for cell in row)] == []
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_each_error_says_who_has_to_act_and_is_used(error: type[TapSequenceError]) -> None:
+def test_error_class_has_a_kind_and_is_raised(error: type[TapSequenceError]) -> None:
     assert isinstance(error.kind, FailureKind)
     raised = {
         name for path, module in MODULES.items() if path.name != "errors.py" for name in names_used(module)
@@ -177,7 +177,7 @@ def test_each_error_says_who_has_to_act_and_is_used(error: type[TapSequenceError
     assert error.__name__ in raised or error.__subclasses__()
 
 
-def test_messages_are_found_in_a_module() -> None:
+def test_messages_of_a_module_are_found() -> None:
     module = ast.parse(
         '''
 class SomeProblem(StrEnum):
