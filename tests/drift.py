@@ -1,7 +1,7 @@
 """The drift matrix: every difference from the API's documentation, through three runs in a row of the tap.
 
 The first run reads everything, the second finds nothing new, the third finds 120 more logs. `python -m tests.drift`
-prints it as a table, with `--template` beside a tap from the SDK's template; tests/end_to_end/test_drift.py runs the same.
+prints it as a table, with `--template` for a tap from the SDK's template; tests/end_to_end/test_drift.py runs the same.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ ROWS: Sequence[Row] = (
 
 @dataclass
 class Result:
-    """What three runs did, and what of it is wrong."""
+    """The result of three runs, and its problems."""
 
     row: Row
     statuses: list[int] = field(default_factory=list)

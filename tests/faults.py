@@ -57,7 +57,7 @@ _SECOND = 1_000_000
 
 
 class Account(SimulatedApi):
-    """A simulated account that tells of each request before it answers."""
+    """A simulated account with a callback before each response."""
 
     def __init__(self, options: Options, timeline: Timeline | None = None) -> None:
         super().__init__(options, credentials=(CLIENT_ID, CLIENT_SECRET), timeline=timeline)
@@ -111,7 +111,7 @@ class Host:
             self.account.on_request = lambda number: self.take_down(outage) if number == outage.at else None
 
     def take_down(self, outage: Outage) -> None:
-        """Hang up and answer no more."""
+        """Close all connections and stop responding."""
         self.simulator.stop()
         self._is_up = False
         if outage.kind == "silent":
@@ -127,7 +127,7 @@ class Host:
             timer.start()
 
     def put_back(self) -> None:
-        """Answer again."""
+        """Respond again."""
         with self._lock:
             if not self._is_up:
                 self._in_its_place.close()
@@ -146,7 +146,7 @@ def _bound(address: tuple[str, int]) -> socket.socket:
 
 @dataclass
 class Result:
-    """What came out of a scenario, and what of it is wrong."""
+    """The result of a scenario, and its problems."""
 
     scenario: Scenario
     status: int = 0
@@ -235,7 +235,7 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 class Listener:
-    """Another host, which only counts who comes."""
+    """Another host, which only counts connections."""
 
     def __init__(self, socket_: socket.socket) -> None:
         self.url = f"http://127.0.0.1:{socket_.getsockname()[1]}/activity-logs"

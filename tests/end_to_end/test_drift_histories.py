@@ -1,4 +1,4 @@
-"""The random histories of tests/sync/test_histories.py, of an API that differs from its documentation in ever other ways.
+"""The random histories of tests/sync/test_histories.py, with an API whose differences from its documentation keep changing.
 
 Before a run or in its middle, differences that cost no log are switched on and off. What each run owes stays the same.
 """
@@ -21,13 +21,13 @@ from tests.support.model import ModelRun
 from tests.sync.test_histories import PHASES, Histories
 
 NOT_HARMLESS = (
-    # They change which logs there are, or by which id.
+    # These change which logs exist, or their ids.
     *("id-", "created-at-", "list-ends-early"),
     # The client tries again, and the model has none: tests/drift.py does.
     *("no-pagination", "pagination-null", "pagination-list"),
-    # Another walk: the histories themselves have it.
+    # A different walk, which the histories already include.
     *("newest-first", "oldest-first"),
-    # One log a page may be the same one twice.
+    # With one log a page, the same log may be listed twice.
     *("log-twice", "limit-ignored", "after-repeats"),
 )
 HARMLESS = [name for name in DRIFTS if not name.startswith(NOT_HARMLESS)]

@@ -1,4 +1,4 @@
-"""The examples as a user runs them: the tap and target-jsonl installed as commands, Airflow and Dagster beside them."""
+"""The examples as a user runs them. Installs the tap, target-jsonl, Airflow and Dagster."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @dataclass
 class Runner:
-    """Calls run.sh for one simulated account."""
+    """Runs run.sh for one simulated account."""
 
     home: Path
     folder: Path
@@ -100,7 +100,7 @@ class Runner:
         return process.returncode, stderr
 
     def target_prints(self, text: str) -> None:
-        """Let PRINTER, as the target, print a text."""
+        """Use PRINTER as the target, and let it print a text."""
         (self.folder / "to_print").write_text(text, encoding="utf-8", newline="")
 
     def wait_for_requests(self, count: int) -> None:
@@ -173,7 +173,7 @@ def test_script_killed_resumes_after_its_tap_and_target_have_ended(
         account.wait_for_requests(4)
         killed.kill()
         assert killed.wait(10) == -signal.SIGKILL
-        # Tap and target go on without it, and hold the lock.
+        # The tap and the target continue without it, and hold the lock.
         assert account.run()[0] == REFUSED
     _wait_until(lambda: not account.is_locked())
     assert not (account.folder / "state.json").exists()

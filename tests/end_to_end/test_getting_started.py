@@ -1,4 +1,4 @@
-"""docs/getting-started.md as somebody follows it, and then docs/schema.md, with real Meltano and a real target."""
+"""Follows docs/getting-started.md, then docs/schema.md. Installs Meltano's plugins."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_getting_started_as_written_loads_every_log_once(tmp_path: Path) -> None
 
 
 def turn_items_on(meltano_yml: Path) -> None:
-    """Select what docs/schema.md says."""
+    """Follow the selection in docs/schema.md."""
     content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
     (block,) = (block.text for block in blocks(SCHEMA_PAGE, "yaml"))
     (said,) = yaml.safe_load(block)["plugins"]["extractors"]

@@ -1,4 +1,4 @@
-"""The contract's promises about runs that follow each other."""
+"""Consecutive runs, each with the state of the run before."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_filters_are_sent_and_are_part_of_the_bookmark(simulate: Simulate) -> No
     assert 0 < len(expected) < 300
     assert filtered.ids == expected
     assert filtered.bookmark["query"]["activity_log_object_id"] == wanted["id"]
-    # Without the filters the cursor is of no use, and every log of the wider query is emitted.
+    # Without the filters the cursor is not valid, and every log of the wider query is emitted.
     assert run_here(config_for(simulator), filtered.state).ids == simulator.store.ids()
 
 

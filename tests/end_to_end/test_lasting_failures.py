@@ -1,4 +1,4 @@
-"""No user is stuck: what fails in the same way in each run names what its reader can change, or whom to ask with what."""
+"""A failure that recurs in each run names what the user can change, or whom to ask about what."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults import ENVIRONMENT, JOBS, Account, fill_in, listener
 from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET, LASTING, PASSING
 from tests.support.harness import ROOT, Run, config_for, free_port, run_process
 
-# A name without an underscore is a word like any other.
+# A name without an underscore could be an ordinary word.
 SETTINGS = sorted(name for name in CONFIG_JSONSCHEMA["properties"] if "_" in name)
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 CHANGEABLE = re.compile(rf"\b({'|'.join((*SETTINGS, *VARIABLES))})\b|(^| )--(state|config|catalog)\b")
@@ -42,7 +42,7 @@ def names_what_to_do(line: str) -> bool:
 
 @dataclass(frozen=True)
 class Lasting:
-    """What stays wrong, run after run.
+    """A failure that recurs in each run.
 
     Attributes:
         faults: Faults by request number, as tests/support/fault_scenarios.py writes them.

@@ -1,4 +1,4 @@
-"""No secret and no person's address leaves the tap, whatever it is told and however much it logs."""
+"""No secret and no e-mail address is written, whatever the API responds and at every log level."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.harness import config_for, run_command, run_process
 CLIENT_ID = "client-7f3a"
 CLIENT_SECRET = 's3cr3t/"V\\lue+42'
 BASIC = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-# What the API might send back of what it was sent, and of what it knows.
+# What a response might repeat of the request and of its content.
 ECHO = (
     f"{CLIENT_ID} {CLIENT_SECRET} Basic {BASIC} {quote(CLIENT_SECRET, safe='')} ada@example.com "
     r'ada\u0040example.com ada%40example.com "ada lovelace"@example.com'

@@ -1,4 +1,4 @@
-"""Every query of docs/sql.md, on PostgreSQL and DuckDB, over simulated logs that the real targets loaded."""
+"""Every query of docs/sql.md, on PostgreSQL and DuckDB, over simulated logs. Installs the targets that load them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ENGINES = ("PostgreSQL", "DuckDB")
 
 
 def queries() -> Iterator[tuple[str, str, str]]:
-    """Yield each query of the page with the heading that it stands under, once for each engine that it is for."""
+    """Yield each query of the page with its heading, once for each database that it is for."""
     for section in PAGE.split("\n## ")[1:]:
         heading = section.splitlines()[0]
         for query in (block.text for block in blocks_in(section, language="sql")):
@@ -154,7 +154,7 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
-# What the queries are to find, computed from the logs
+# Expected rows, computed from the logs
 
 
 class Facts:

@@ -1,6 +1,6 @@
-"""Real targets: what arrives in each is counted and compared with what the API holds, value for value.
+"""Targets store what the API holds, value for value. Installs each target.
 
-The jobs of meltano.yml run through Meltano, as a user runs them; other targets at the end of a pipe.
+Those with a job in meltano.yml run through Meltano; the others read from a pipe.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _rows_of(logs: list[Row], stream: str) -> list[Row]:
 
 
 def _check_values(loaded: Loaded, index: int) -> None:
-    """Check that what is found after a run is what the simulator holds, value for value."""
+    """Check that the rows after a run equal the simulator's logs."""
     target = loaded.target
     for stream in target.streams:
         columns = COLUMNS[stream]

@@ -1,4 +1,4 @@
-"""The benchmarks through real processes, with small lists: who is measured does all of the work, and is in the table."""
+"""The benchmarks, run as processes on small lists: each contender does all of the work and is in the table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows(text: str, title: str) -> list[list[str]]:
 def test_every_mode_measures_all_of_its_contenders(tmp_path: Path) -> None:
     small = ("--quick", "--logs", "250", "--repeat", "1", "--json")
     with ThreadPoolExecutor() as pool:
-        # The network's waits leave time for the others.
+        # The network mode mostly waits, so the others run at the same time.
         behind_network = pool.submit(benchmark, "network", *small, str(tmp_path / "1.json"))
         done = benchmark(
             *("no-latency", "drift", "memory", "start-up", "incremental", "streams"),
@@ -136,7 +136,7 @@ def test_stand_in_serves_its_logs_and_counts_requests() -> None:
         stand_in.behave(Options())
         found = measure(Contender(BARE_LOOP, "benchmarks.peers.bare_loop"), stand_in)
         assert (found.output.logs, found.traffic.requests, found.traffic.refused) == (250, 3, 0)
-        # The bare loop has no patience: it shows that a limit is kept.
+        # The bare loop does not retry, which shows that the limit is enforced.
         stand_in.behave(Options(rate_limit=2, retry_after_seconds=1))
         with pytest.raises(ContenderError, match="429"):
             measure(Contender(BARE_LOOP, "benchmarks.peers.bare_loop"), stand_in)

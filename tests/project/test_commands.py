@@ -1,4 +1,4 @@
-"""What runs the documentation runs it as a reader would, and says so where a command fails."""
+"""tests/commands.py runs the documentation as a reader would, and reports commands that fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation points to is there, and what it shows can be used."""
+"""Links, blocks, options and modules in the documentation exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHER_OPTIONS = {
     "--refresh-catalog": "meltano run",
     "--state-id-suffix": "meltano run",
 }
-"""Options that a page names alone and that are not the tap's, with what they are of."""
+"""Options that pages name without their command, by the command that has them."""
 
 
 def anchors(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""What GitHub and pre-commit read says the same as pyproject.toml, and is of a shape that they take."""
+"""The workflow, the issue forms, the checks and the gate agree with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_workflow_has_read_permission_and_no_secrets(workflow: dict[str, Any], g
     assert workflow["permissions"] == {"contents": "read"}
     assert "permissions" not in gate
     assert "secrets." not in str(workflow)
-    # YAML 1.1 takes the word `on` for true.
+    # YAML 1.1 reads the word `on` as true.
     assert dict[Any, Any](workflow)[True] == {"push": {"branches": ["main"]}, "pull_request": None}
 
 

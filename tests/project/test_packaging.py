@@ -1,4 +1,4 @@
-"""The schema is found wherever the tap is installed from."""
+"""Wheel and sdist contain the package and its schemas. Installs the wheel in a new environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each room of the package knows only what it must: the import rule of docs/architecture.md."""
+"""The import rule of docs/architecture.md, and the size of files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LAYERS = (
     ("sync",),
     ("text", "errors", ""),
 )
-"""From the top down: a room imports from the layers below its own, and from nothing beside it."""
+"""From top to bottom: a room imports only from itself and from the layers below its own."""
 
-# The simulator stands alone: it is the other side of the wire.
+# The simulator is not a layer: it stands for the API.
 ALONE = "simulator"
 ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api"}
 
@@ -58,7 +58,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Yield what a module imports: other modules' full names, also those that it imports for types alone."""
+    """Yield the full names of the modules that a module imports, including those for types only."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

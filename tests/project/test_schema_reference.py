@@ -1,4 +1,4 @@
-"""docs/schema.md is what tests/support/schema_reference.py makes of schemas/, with the keys that the tap announces."""
+"""docs/schema.md is generated from schemas/, with the keys that the tap discovers."""
 
 from __future__ import annotations
 

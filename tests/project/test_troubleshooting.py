@@ -27,10 +27,10 @@ FIELD = re.compile(r"%\.?\d*[sdf]|(?<!\{)\{\w[^{}]*\}")
 
 DECLARES_REASONS = re.compile(r".*(Problem|Reason)|\w*(FAILURES|PROBLEMS|REASONS|WARNINGS)")
 FEWEST_WORDS = 3
-"""A text of fewer words is a name, or part of a message."""
+"""A text with fewer words is a name or a part of a message."""
 
 NOT_FOR_USERS = {"NotImplementedError"}
-"""What reports a mistake in the source."""
+"""Exceptions that report a mistake in the source."""
 
 
 def text_of(node: ast.AST | None) -> str:
@@ -49,7 +49,7 @@ def text_of(node: ast.AST | None) -> str:
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """Yield the literal texts of some words in a piece of code, but no docstring."""
+    """Yield the literal texts of several words in a piece of code, without docstrings."""
     parts = {
         part
         for found in ast.walk(node)

@@ -1,4 +1,4 @@
-"""The fault matrix as data: what goes wrong, and what has to come out. tests/faults.py runs it."""
+"""The fault matrix as data: faults and expected outcomes. tests/faults.py runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Walk(Enum):
 
 
 class Outcome(StrEnum):
-    """What has to come out. A run of the healed API follows each, from the last STATE."""
+    """The expected outcome. Each run is followed by one without faults, from the last STATE."""
 
     COMPLETE = "complete"
     """Every log once, in order, exit 0; the run after it has nothing to add."""
@@ -91,7 +91,7 @@ SHORT = {"retry_budget_seconds": 5}
 IMPATIENT = {"request_timeout_seconds": 1}
 EXHAUSTED = ("Gave up after", "retry_budget_seconds", "Run again")
 
-# What may pass: the fault, what it is called, and what the error says when it does not.
+# Transient faults: the fault, its name, and what the error says if it does not pass.
 PASSING: Sequence[tuple[str, str, str]] = (
     *((str(status), str(status), f"status {status}") for status in (500, 502, 503, 504)),
     ("reset", "connection reset", "failed or was cut"),
@@ -103,7 +103,7 @@ PASSING: Sequence[tuple[str, str, str]] = (
     ("list", "a list for a body", "status 200"),
 )
 
-# What does not get better: the fault, what it is called, and what the error says.
+# Permanent faults: the fault, its name, and what the error says.
 LASTING: Sequence[tuple[str, str, Sequence[str]]] = (
     ("no-id", "a log without id", ("id",)),
     ("null-created-at", "a log with createdAt null", ("createdAt",)),

@@ -1,4 +1,4 @@
-"""Runs the tap, in this process or as a process of its own, and takes its output apart."""
+"""Runs the tap, in this process or as a separate one, and parses its output."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TAP = [sys.executable, "-m", "tap_sequence"]
 
 @dataclass(frozen=True)
 class Run:
-    """What came out of a run."""
+    """The result of a run."""
 
     status: int
     messages: list[dict[str, Any]]
@@ -86,7 +86,7 @@ def as_sent(record: Mapping[str, Any], parse: Callable[[str], Any] = json.loads)
 
 
 def config_for(simulator: Simulator, **settings: Any) -> dict[str, Any]:
-    """Return a config that reads from a simulator, with the pace out of the way."""
+    """Return a config that reads from a simulator, practically without a rate limit."""
     client_id, client_secret = DEMO_CREDENTIALS
     return {
         "api_url": simulator.base_url,
@@ -125,7 +125,7 @@ def uv(*arguments: str | Path, **variables: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return an unused port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -133,7 +133,7 @@ def free_port() -> int:
 
 
 def is_listened_on(port: int) -> bool:
-    """Whether somebody answers at a port of 127.0.0.1."""
+    """Whether a server listens on a port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -157,7 +157,7 @@ def start_tap(
     env: Mapping[str, str] | None = None,
     server: ForkServer | None = None,
 ) -> Fork:
-    """Start the tap's command line as a process of its own, forked from one that has imported it."""
+    """Start the tap's command line as a separate process, forked from one that has imported it."""
     if server is None:
         with _STARTING:
             server = _server()
@@ -203,7 +203,7 @@ def run_new_process(
     catalog: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Run:
-    """Do the same as `run_process` in a process that is started anew, with Python's own start."""
+    """Do the same as `run_process` in a new process, including Python's own start."""
     done = subprocess.run(
         [*TAP, *command_arguments(folder, config, state=state, catalog=catalog)],
         capture_output=True,
@@ -219,7 +219,7 @@ def run_new_process(
 def command_arguments(
     folder: Path, config: Mapping[str, Any], **files: Mapping[str, Any] | None
 ) -> list[str]:
-    """Write the files that a run takes; return the arguments that name them."""
+    """Write the input files of a run; return the arguments that name them."""
     arguments = []
     for name, content in {"config": config, **files}.items():
         if content is not None:

@@ -1,4 +1,4 @@
-"""Reads ahead without threads: every step is drawn, so that a run can be had again."""
+"""Prefetching without threads: a random generator draws every step, so that runs are reproducible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tap_sequence.sync.models import Fetch, Page, PageRequest
 
 LOGGER = logging.getLogger("tests.support.stepping")
 SHORT = Lengths(longest=6, first=2, shortest=1, before=1)
-"""Hints after few pages, so that few logs are enough to see what becomes of them."""
+"""Guesses begin after few pages, so that small accounts suffice."""
 
 
 class SteppedPrefetchPool(PrefetchPool):
