@@ -1,1 +1,1 @@
-"""Measures the tap beside others that read the same list: `python -m benchmarks --help`."""
+"""Compares the tap with others that read the same list: `python -m benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the tap beside others, in one run, as tables with ratios."""
+"""`python -m benchmarks` compares the tap with others, as tables with ratios."""
 
 from __future__ import annotations
 

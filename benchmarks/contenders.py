@@ -1,4 +1,4 @@
-"""Who is measured: the tap in its two ways to read, and others that read the same list."""
+"""The contenders: the tap with and without prefetching, and others that read the same list."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Contender:
 
     @property
     def is_tap(self) -> bool:
-        """Whether it is the tap that all this is about."""
+        """Whether it is this tap."""
         return self.module == "tap_sequence"
 
     @property
     def is_singer(self) -> bool:
-        """Whether it takes `--discover` and `--state`."""
+        """Whether it accepts `--discover` and `--state`."""
         return self.name in {SEQUENTIAL, READ_AHEAD, TEMPLATE}
 
 

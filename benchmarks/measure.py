@@ -1,4 +1,4 @@
-"""Runs one contender in a process of its own, and says what it took and whether it did all of its work."""
+"""Runs one contender as a process, measures it, and checks that it read every log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ContenderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process took.
+    """Resources that a process used.
 
     Attributes:
         seconds: From its start to its exit.

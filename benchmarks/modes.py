@@ -1,4 +1,4 @@
-"""What is measured, each as a table."""
+"""The modes, each of which prints a table."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _CEILING = 50 / 2.0 * _PAGE_SIZE
 
 @dataclass(slots=True)
 class Bench:
-    """What all modes share.
+    """Options and results that all modes share.
 
     Attributes:
         contenders: Who is measured.
@@ -99,7 +99,7 @@ class Bench:
 
 
 def no_latency(bench: Bench) -> str:
-    """Read a list that answers at once: what the work itself costs."""
+    """Read a list without latency: the cost of the work itself."""
     logs, repeat = bench.choose_logs(100_000, 1_000), bench.choose_repeat(3)
     found: dict[str, list[Measurement]] = defaultdict(list)
     with StandIn(logs) as stand_in:

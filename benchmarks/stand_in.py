@@ -1,4 +1,4 @@
-"""The API's stand-in: the package's simulator in a process of its own, so that serving is nobody's CPU time."""
+"""The simulated API in a separate process, so that no contender is charged for serving."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the stand-in saw since it was last told how to behave."""
+    """Traffic since the last change of behaviour."""
 
     requests: int
     refused: int
@@ -77,7 +77,7 @@ class _Ready:
 
 
 _Order: TypeAlias = Options | None
-"""How to behave from now on; None asks for the traffic since then."""
+"""New behaviour, or None to ask for the traffic since the last change."""
 
 
 def _digest_of(ids: Iterable[str]) -> str:
@@ -142,13 +142,13 @@ class StandIn:
         self._process.kill()
 
     def behave(self, options: Options) -> None:
-        """Behave in another way from now on, and count requests anew."""
+        """Change the behaviour, and reset the traffic."""
         self._connection.send(options)
         self._connection.recv()
 
     @property
     def traffic(self) -> Traffic:
-        """What came in since it was last told how to behave."""
+        """Traffic since the last change of behaviour."""
         self._connection.send(None)
         traffic: Traffic = self._connection.recv()
         return traffic

@@ -1,4 +1,4 @@
-"""Tables of text, and what they hold."""
+"""Text tables and their cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def render(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def describe_machine(versions: Mapping[str, str]) -> str:
-    """Return what the figures were measured on, in one line each."""
+    """Describe the machine and the versions, one line each."""
     return (
         f"Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}\n"
         f"Python {platform.python_version()}; "

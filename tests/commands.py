@@ -42,7 +42,7 @@ EXPENSIVE = (
     (re.compile(r"-m tests\.drift\b"), "the drift matrix"),
     (re.compile(r"-m benchmarks\b"), "benchmarks"),
 )
-"""What takes minutes: run with `--all` alone."""
+"""Commands that take minutes, which run only with `--all`."""
 
 NEVER = (
     (re.compile(r"-m tests\.commands\b"), "it would run itself"),
@@ -50,15 +50,15 @@ NEVER = (
 )
 
 GOES_ON = {"docs/scaling.md": "docs/scheduling.md"}
-"""Pages that take up where another ends: they run behind it, in the same clone."""
+"""Pages that continue another: they run after it, in the same clone."""
 
 SERVERS = re.compile(r"-m tap_sequence\.simulator\b.* --port[ =](?P<port>\d+)")
-"""What runs until it is stopped, and the port by which one sees that it is up."""
+"""Servers, which run until they are stopped, and their port."""
 
 PLACEHOLDER = re.compile(r"export (?P<name>\w+)=(?:\.\.\.|…|<[^>]*>)")
 
 TOOLS = ("docker", "crontab", "systemctl", "kubectl", "airflow", "psql")
-"""Not everyone has them: what uses one is skipped where it is not installed."""
+"""Commands that use one of these are skipped where it is not installed."""
 
 OUTSIDE = (
     *("PYTHONWARNINGS", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT"),
@@ -72,7 +72,7 @@ _SECONDS_TO_STOP = 10.0
 
 @dataclass(frozen=True)
 class Command:
-    """A command as it stands on a page."""
+    """A command as written on a page."""
 
     page: str
     line: int
@@ -87,7 +87,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a command."""
+    """The result of a command."""
 
     command: Command
     outcome: str

@@ -3,31 +3,51 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from benchmarks.table import render
-from tap_sequence.simulator import Options, SimulatedApi, Simulator
+from tap_sequence.simulator import Options, SimulatedApi, Simulator, store
+from tap_sequence.simulator.logs import LogKey, make_key, make_log
 from tap_sequence.text.redaction import MASK
 from tap_sequence.text.secret_mask import SecretMask
 
 settings.register_profile(
-    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    "long", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
-settings.load_profile("suite")
+settings.register_profile("suite", settings.get_profile("long"), max_examples=30)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples in the normal suite; the long tests repeat such tests with more."""
+    settings.load_profile("long" if config.option.markexpr == "long" else "suite")
 
 
 _COUNTS: Counter[str] = Counter()
 _TABLES: dict[str, dict[str, dict[str, str]]] = {}
 
 
+@lru_cache(20_000)
+def _make_log(seed: int, key: LogKey) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(make_log(seed, key)))
+
+
+# Most tests simulate the same logs, and making them takes longer than reading them.
+setattr(store, "make_key", lru_cache(20_000)(make_key))  # noqa: B010  # the simulator exports neither
+setattr(store, "make_log", _make_log)  # noqa: B010
+
+
 @pytest.hookimpl(tryfirst=True)  # Before `-m` looks at the marks.
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the cases of a test marked `sample`, leave that many, evenly spread, and mark the others `long`."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if config.option.markexpr == "long" and is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("long")
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for same in cases.values():
         if marker := same[0].get_closest_marker("sample"):

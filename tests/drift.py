@@ -1,7 +1,7 @@
 """The drift matrix: every difference from the API's documentation, through three runs in a row of the tap.
 
 The first run reads everything, the second finds nothing new, the third finds 120 more logs. `python -m tests.drift`
-prints it as a table, with `--template` beside a tap from the SDK's template; tests/end_to_end/test_drift.py runs the same.
+prints it as a table, with `--template` for a tap from the SDK's template; tests/end_to_end/test_drift.py runs the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ from tap_sequence.sync.timestamps import parse_timestamp
 from tests.faults import ENVIRONMENT, JOBS, Account, Launch, find_leaks
 from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET
 from tests.support.forks import HUNG, ForkServer
-from tests.support.harness import STREAMS, Run, config_for, discover, select
+from tests.support.harness import STREAMS, Run, config_for, discover, environment, run_process, select
 
 TEMPLATE_MAIN = "benchmarks.peers.template_tap:TemplateTap.cli"
 RUNS = ("all", "nothing new", "120 more")
@@ -260,7 +260,7 @@ ROWS: Sequence[Row] = (
 
 @dataclass
 class Result:
-    """What three runs did, and what of it is wrong."""
+    """The result of three runs, and its problems."""
 
     row: Row
     statuses: list[int] = field(default_factory=list)
@@ -455,12 +455,13 @@ def run_matrix(rows: Sequence[Row], *, main: str | None = None, jobs: int = JOBS
         jobs: How many at a time.
     """
     with ExitStack() as stack:
-        server = stack.enter_context(ForkServer(main) if main else ForkServer())
+        server = stack.enter_context(ForkServer(environment(), main)) if main else None
+        launch = partial(run_process, server=server)
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
 
         def run(row: Row) -> Result:
             try:
-                return run_row(row, server.run, is_peer=main is not None)
+                return run_row(row, launch, is_peer=main is not None)
             except Exception as error:
                 error.add_note(row.name)
                 raise

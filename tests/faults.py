@@ -29,7 +29,7 @@ from tap_sequence.simulator import Fault, Options, RetryAfter, SimulatedApi, Sim
 from tap_sequence.simulator.faults import Response
 from tap_sequence.sync.timestamps import parse_timestamp
 from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET, SCENARIOS, Outage, Outcome, Scenario, Walk
-from tests.support.forks import HUNG, SECONDS_TO_HANG, ForkServer
+from tests.support.forks import HUNG, SECONDS_TO_HANG
 from tests.support.harness import (
     TAP,
     Run,
@@ -37,7 +37,9 @@ from tests.support.harness import (
     config_for,
     environment,
     parse_lines,
+    run_new_process,
     run_process,
+    start_tap,
 )
 
 Launch: TypeAlias = Callable[..., Run]
@@ -55,7 +57,7 @@ _SECOND = 1_000_000
 
 
 class Account(SimulatedApi):
-    """A simulated account that tells of each request before it answers."""
+    """A simulated account with a callback before each response."""
 
     def __init__(self, options: Options, timeline: Timeline | None = None) -> None:
         super().__init__(options, credentials=(CLIENT_ID, CLIENT_SECRET), timeline=timeline)
@@ -109,7 +111,7 @@ class Host:
             self.account.on_request = lambda number: self.take_down(outage) if number == outage.at else None
 
     def take_down(self, outage: Outage) -> None:
-        """Hang up and answer no more."""
+        """Close all connections and stop responding."""
         self.simulator.stop()
         self._is_up = False
         if outage.kind == "silent":
@@ -125,7 +127,7 @@ class Host:
             timer.start()
 
     def put_back(self) -> None:
-        """Answer again."""
+        """Respond again."""
         with self._lock:
             if not self._is_up:
                 self._in_its_place.close()
@@ -144,7 +146,7 @@ def _bound(address: tuple[str, int]) -> socket.socket:
 
 @dataclass
 class Result:
-    """What came out of a scenario, and what of it is wrong."""
+    """The result of a scenario, and its problems."""
 
     scenario: Scenario
     status: int = 0
@@ -233,7 +235,7 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 class Listener:
-    """Another host, which only counts who comes."""
+    """Another host, which only counts connections."""
 
     def __init__(self, socket_: socket.socket) -> None:
         self.url = f"http://127.0.0.1:{socket_.getsockname()[1]}/activity-logs"
@@ -294,21 +296,13 @@ def run_until_closed(
     lines: int = 1500,
 ) -> Run:
     """Run the tap, read some lines of its output, and close it."""
-    process = subprocess.Popen(
-        [*TAP, *command_arguments(folder, config, state=state)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env=environment(**env),
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    text = "".join(process.stdout.readline() for _ in range(lines))
-    process.stdout.close()
-    with process.stderr:
-        stderr = process.stderr.read()
-    return Run(process.wait(SECONDS_TO_HANG), parse_lines(text), stderr)
+    with (folder / "stderr").open("wb") as stderr:
+        arguments = command_arguments(folder, config, state=state)
+        process = start_tap(folder, *arguments, stderr=stderr, env=env)
+    with process:
+        assert process.stdout is not None
+        text = b"".join(process.stdout.readline() for _ in range(lines)).decode()
+    return Run(process.wait(SECONDS_TO_HANG), parse_lines(text), (folder / "stderr").read_text())
 
 
 # What is looked at
@@ -402,7 +396,7 @@ def launch_process(
 ) -> Run:
     """Run `python -m tap_sequence`."""
     try:
-        return run_process(folder, config, state=state, catalog=catalog, env=env)
+        return run_new_process(folder, config, state=state, catalog=catalog, env=env)
     except subprocess.TimeoutExpired as error:
         stdout, stderr = ((text or b"").decode() for text in (error.stdout, error.stderr))
         return Run(HUNG, parse_lines(stdout[: stdout.rfind("\n") + 1]), stderr)
@@ -419,12 +413,12 @@ def run_matrix(
         is_forked: Whether the runs under faults are forked too, in place of started with Python's start.
         jobs: How many at a time.
     """
-    with ForkServer() as server, ThreadPoolExecutor(jobs) as pool:
-        launch: Launch = server.run if is_forked else launch_process
+    with ThreadPoolExecutor(jobs) as pool:
+        launch: Launch = run_process if is_forked else launch_process
 
         def run(scenario: Scenario) -> Result:
             try:
-                return run_scenario(scenario, launch, server.run, debug=debug)
+                return run_scenario(scenario, launch, run_process, debug=debug)
             except Exception as error:
                 error.add_note(scenario.name)
                 raise

@@ -1,4 +1,4 @@
-"""One source of truth: README.md and meltano.yml say what the code says."""
+"""README.md and meltano.yml list the same settings as the code."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class PrefetchPlan:
         """
         if cursor != self._next_cursor:
             msg = "the walk asked for another page than the one that follows"
-            raise ValueError(msg)
+            raise RuntimeError(msg)
         self._is_second_wanted = self._taken > 0
         while True:
             segment = self._row[0]

@@ -1,4 +1,4 @@
-"""The random histories of tests/sync/test_histories.py, of an API that differs from its documentation in ever other ways.
+"""The random histories of tests/sync/test_histories.py, with an API whose differences from its documentation keep changing.
 
 Before a run or in its middle, differences that cost no log are switched on and off. What each run owes stays the same.
 """
@@ -21,13 +21,13 @@ from tests.support.model import ModelRun
 from tests.sync.test_histories import PHASES, Histories
 
 NOT_HARMLESS = (
-    # They change which logs there are, or by which id.
+    # These change which logs exist, or their ids.
     *("id-", "created-at-", "list-ends-early"),
     # The client tries again, and the model has none: tests/drift.py does.
     *("no-pagination", "pagination-null", "pagination-list"),
-    # Another walk: the histories themselves have it.
+    # A different walk, which the histories already include.
     *("newest-first", "oldest-first"),
-    # One log a page may be the same one twice.
+    # With one log a page, the same log may be listed twice.
     *("log-twice", "limit-ignored", "after-repeats"),
 )
 HARMLESS = [name for name in DRIFTS if not name.startswith(NOT_HARMLESS)]
@@ -65,15 +65,15 @@ class DriftHistories(Histories):
         return super()._run(between_batches=between_batches, **options)
 
 
-def test_no_history_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+def test_histories_of_a_drifting_api_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
-        DriftHistories, settings=settings(max_examples=100, stateful_step_count=25, phases=PHASES)
+        DriftHistories, settings=settings(max_examples=30, stateful_step_count=25, phases=PHASES)
     )
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_no_history_of_a_thousand_of_an_api_that_drifts_loses_or_repeats_a_log() -> None:
+def test_thousand_histories_of_a_drifting_api_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
         seed(int(os.environ.get("HISTORIES_SEED", "1")))(DriftHistories),
         settings=settings(max_examples=1000, stateful_step_count=50, phases=PHASES, derandomize=False),

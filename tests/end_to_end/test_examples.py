@@ -1,4 +1,4 @@
-"""The examples as a user runs them: the tap and target-jsonl installed as commands, Airflow and Dagster beside them."""
+"""The examples as a user runs them. Installs the tap, target-jsonl, Airflow and Dagster."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @dataclass
 class Runner:
-    """Calls run.sh for one simulated account."""
+    """Runs run.sh for one simulated account."""
 
     home: Path
     folder: Path
@@ -100,7 +100,7 @@ class Runner:
         return process.returncode, stderr
 
     def target_prints(self, text: str) -> None:
-        """Let PRINTER, as the target, print a text."""
+        """Use PRINTER as the target, and let it print a text."""
         (self.folder / "to_print").write_text(text, encoding="utf-8", newline="")
 
     def wait_for_requests(self, count: int) -> None:
@@ -120,7 +120,7 @@ def runner(home: Path, tmp_path: Path, simulate: Simulate) -> Callable[..., Runn
     return make
 
 
-def test_a_run_loads_everything_and_the_next_what_is_new(runner: Callable[..., Runner]) -> None:
+def test_script_loads_everything_and_in_the_next_run_what_is_new(runner: Callable[..., Runner]) -> None:
     account = runner(250)
     assert account.run()[0] == 0
     assert _loaded(account.folder) == account.simulator.store.ids()
@@ -134,7 +134,7 @@ def test_a_run_loads_everything_and_the_next_what_is_new(runner: Callable[..., R
     ]
 
 
-def test_of_two_runs_at_once_the_second_refuses_and_the_first_goes_on(runner: Callable[..., Runner]) -> None:
+def test_script_started_twice_refuses_the_second_run(runner: Callable[..., Runner]) -> None:
     account = runner(1500, latency=(0.05, 0.05))
     with account.start() as first:
         account.wait_for_requests(2)
@@ -148,7 +148,7 @@ def test_of_two_runs_at_once_the_second_refuses_and_the_first_goes_on(runner: Ca
 
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["the script", "its process group"])
-def test_sigterm_leads_to_a_written_state_and_no_log_is_loaded_twice(
+def test_script_on_sigterm_saves_the_state_and_loads_no_log_twice(
     runner: Callable[..., Runner], *, to_all: bool
 ) -> None:
     account = runner(3000, latency=(0.05, 0.05))
@@ -165,7 +165,7 @@ def test_sigterm_leads_to_a_written_state_and_no_log_is_loaded_twice(
     assert _loaded(account.folder) == account.simulator.store.ids()
 
 
-def test_the_script_killed_its_state_is_taken_over_once_tap_and_target_have_ended(
+def test_script_killed_resumes_after_its_tap_and_target_have_ended(
     runner: Callable[..., Runner],
 ) -> None:
     account = runner(1500, latency=(0.05, 0.05))
@@ -173,7 +173,7 @@ def test_the_script_killed_its_state_is_taken_over_once_tap_and_target_have_ende
         account.wait_for_requests(4)
         killed.kill()
         assert killed.wait(10) == -signal.SIGKILL
-        # Tap and target go on without it, and hold the lock.
+        # The tap and the target continue without it, and hold the lock.
         assert account.run()[0] == REFUSED
     _wait_until(lambda: not account.is_locked())
     assert not (account.folder / "state.json").exists()
@@ -188,7 +188,7 @@ def _descendants(pid: int) -> list[int]:
     return [*children, *(grandchild for child in children for grandchild in _descendants(child))]
 
 
-def test_everything_killed_nothing_is_lost(runner: Callable[..., Runner]) -> None:
+def test_script_with_all_processes_killed_loses_nothing(runner: Callable[..., Runner]) -> None:
     account = runner(3000, latency=(0.05, 0.05))
     with account.start() as killed:
         account.wait_for_requests(6)
@@ -200,7 +200,7 @@ def test_everything_killed_nothing_is_lost(runner: Callable[..., Runner]) -> Non
     assert set(_loaded(account.folder)) == set(account.simulator.store.ids())
 
 
-def test_a_tap_that_fails_keeps_the_state_of_what_was_loaded(runner: Callable[..., Runner]) -> None:
+def test_script_with_a_failing_tap_keeps_the_state_of_loaded_logs(runner: Callable[..., Runner]) -> None:
     account = runner(2500, faults=[Fault.parse("12-=500")])
     status, stderr = account.run(retry_budget_seconds=0, max_in_flight_requests=1)
     assert status == 1
@@ -237,7 +237,7 @@ OLDER: dict[str, Any] = {"bookmarks": {}}
         ('{"level": "info"}\n', None),
     ],
 )
-def test_only_a_whole_state_that_the_target_printed_replaces_a_state(
+def test_script_replaces_the_state_only_with_a_complete_one_from_the_target(
     runner: Callable[..., Runner], printed: str, state: dict[str, Any] | None
 ) -> None:
     account = runner(2)
@@ -251,7 +251,7 @@ def test_only_a_whole_state_that_the_target_printed_replaces_a_state(
     assert not {"printed", "state.new"} & {each.name for each in account.folder.iterdir()}
 
 
-def test_of_many_states_the_last_one_is_kept(runner: Callable[..., Runner]) -> None:
+def test_script_with_many_states_keeps_the_last(runner: Callable[..., Runner]) -> None:
     account = runner(2)
     account.folder.mkdir()
     big = {"bookmarks": {"activity_logs": {"recent_ids": [f"{number:036}" for number in range(10_000)]}}}
@@ -270,7 +270,7 @@ def test_of_many_states_the_last_one_is_kept(runner: Callable[..., Runner]) -> N
     ],
     ids=["at once", "at the end", "with a state"],
 )
-def test_a_target_that_fails_keeps_the_state_that_it_printed(
+def test_script_with_a_failing_target_keeps_the_state_that_it_printed(
     runner: Callable[..., Runner], script: str, state: dict[str, Any] | None
 ) -> None:
     account = runner(250)
@@ -279,7 +279,7 @@ def test_a_target_that_fails_keeps_the_state_that_it_printed(
     assert (json.loads(file.read_text()) if file.exists() else None) == state
 
 
-def test_the_target_sees_no_credentials(runner: Callable[..., Runner]) -> None:
+def test_script_passes_no_credentials_to_the_target(runner: Callable[..., Runner]) -> None:
     account = runner(1)
     assert account.run("bash", "-c", "cat >/dev/null; env >seen")[0] == 0
     assert "TAP_SEQUENCE" not in (account.folder / "seen").read_text()
@@ -515,9 +515,7 @@ assert dag.get_task("load").max_active_tis_per_dag == 2
 
 
 @pytest.mark.parametrize("engine", ["airflow"], indirect=True)
-def test_airflow_loads_three_accounts_and_one_that_fails_keeps_no_other(
-    engine: Engine, accounts: list[Account]
-) -> None:
+def test_airflow_with_one_failing_account_loads_the_others(engine: Engine, accounts: list[Account]) -> None:
     engine.variables |= _airflow_variables(accounts, engine.folder / "airflow-home")
     migrated = engine.call("airflow", "db", "migrate")
     assert migrated.returncode == 0, migrated.stderr
@@ -532,7 +530,7 @@ def test_airflow_loads_three_accounts_and_one_that_fails_keeps_no_other(
 
 
 @pytest.mark.parametrize("engine", ["airflow"], indirect=True)
-def test_airflows_scheduler_loads_two_accounts_at_a_time(engine: Engine, accounts: list[Account]) -> None:
+def test_airflow_scheduler_loads_two_accounts_at_a_time(engine: Engine, accounts: list[Account]) -> None:
     port = free_port()
     engine.variables |= {
         **_airflow_variables(accounts, engine.folder / "scheduler-home"),
@@ -639,7 +637,7 @@ def _uv_variables() -> dict[str, str]:
         "Dagster": ["dagster/demo", "dagster/acme", "dagster/globex", "dagster/initech"],
     }.items(),
 )
-def test_the_commands_of_both_pages_work_as_they_stand(
+def test_scheduling_and_scaling_commands_work_as_written(
     clone: Clone, heading: str, folders: list[str]
 ) -> None:
     for page in ("scheduling.md", "scaling.md"):
@@ -648,7 +646,7 @@ def test_the_commands_of_both_pages_work_as_they_stand(
     clone.assert_all_loaded(*folders)
 
 
-def test_the_lines_for_cron_work_as_cron_runs_them(clone: Clone) -> None:
+def test_crontab_lines_work_as_cron_runs_them(clone: Clone) -> None:
     (clone.folder / ".env").write_text("TAP_SEQUENCE_ENVIRONMENT=demo\n")
     *variables, line = [
         line

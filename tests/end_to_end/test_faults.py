@@ -21,19 +21,19 @@ def results(selected: Callable[[str], set[str]]) -> Mapping[str, Result]:
     return {result.scenario.name: result for result in run_matrix(scenarios, is_forked=True, jobs=20)}
 
 
-def test_names_are_told_apart() -> None:
+def test_scenarios_have_unique_names() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
-@pytest.mark.sample(16)
+@pytest.mark.sample(10)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:
+def test_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Mapping[str, Result]) -> None:
     result = results[name]
     assert not result.problems, result.stderr
 
 
-def test_nothing_secret_is_written_at_debug_level_either() -> None:
+def test_fault_at_debug_level_writes_no_secret() -> None:
     # One of each kind; the long test runs all.
     names = {
         "an error that quotes secrets and an address",
@@ -52,7 +52,7 @@ def test_nothing_secret_is_written_at_debug_level_either() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_the_matrix_holds_in_processes_started_anew_at_debug_level() -> None:
+def test_fault_in_new_processes_at_debug_level_has_the_same_result() -> None:
     results = run_matrix(SCENARIOS, debug=True)
     assert not [(result.scenario.name, result.problems) for result in results if result.problems]
     assert "silent losses 0, repeats 0" in summary(results)
@@ -60,7 +60,7 @@ def test_the_matrix_holds_in_processes_started_anew_at_debug_level() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_lower_limit_than_configured_is_settled_to_by_a_whole_run() -> None:
+def test_rate_limit_below_the_configured_one_is_adapted_to_in_a_whole_run() -> None:
     with ThreadPoolExecutor() as pool:
         limits = list(pool.map(run_limit, RetryAfter))
     assert all(is_right for _, is_right in limits), limits

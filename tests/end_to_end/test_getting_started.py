@@ -1,4 +1,4 @@
-"""docs/getting-started.md as somebody follows it, and then docs/schema.md, with real Meltano and a real target."""
+"""Follows docs/getting-started.md, then docs/schema.md. Installs Meltano's plugins."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def follow(project: Path, commands: str) -> str:
     return done.stdout
 
 
-def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
+def test_getting_started_as_written_loads_every_log_once(tmp_path: Path) -> None:
     install, test, load, count, doubles, production = (block.text for block in blocks(PAGE, "shell"))
     (example,) = (block.text for block in blocks(PAGE, "text"))
     project = copy_project(tmp_path, "tap-sequence", "target-jsonl")
@@ -104,7 +104,7 @@ def test_who_follows_the_page_has_every_log_once(tmp_path: Path) -> None:
 
 
 def turn_items_on(meltano_yml: Path) -> None:
-    """Select what docs/schema.md says."""
+    """Follow the selection in docs/schema.md."""
     content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
     (block,) = (block.text for block in blocks(SCHEMA_PAGE, "yaml"))
     (said,) = yaml.safe_load(block)["plugins"]["extractors"]

@@ -1,4 +1,4 @@
-"""The contract's promises about runs that follow each other."""
+"""Consecutive runs, each with the state of the run before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Simulate = Callable[..., Simulator]
 @pytest.mark.parametrize("log_ids", LogIds)
 @pytest.mark.parametrize("end_of_list", EndOfList)
 @pytest.mark.parametrize("cursor_kind", CursorKind)
-def test_a_run_after_a_finished_one_emits_only_what_is_new(
+def test_run_after_a_finished_one_emits_only_new_logs(
     simulate: Simulate, cursor_kind: CursorKind, end_of_list: EndOfList, log_ids: LogIds
 ) -> None:
     simulator = simulate(1234, cursor_kind=cursor_kind, end_of_list=end_of_list, log_ids=log_ids)
@@ -38,7 +38,7 @@ def test_a_run_after_a_finished_one_emits_only_what_is_new(
 
 
 @pytest.mark.parametrize("cursor_kind", CursorKind)
-def test_processes_that_follow_each_other_emit_each_log_once(
+def test_consecutive_processes_emit_each_log_once(
     simulate: Simulate, tmp_path: Path, cursor_kind: CursorKind
 ) -> None:
     simulator = simulate(1234, cursor_kind=cursor_kind, end_of_list=EndOfList.EMPTY_PAGE)
@@ -51,7 +51,7 @@ def test_processes_that_follow_each_other_emit_each_log_once(
     assert sorted(first.ids + second.ids) == sorted(simulator.store.ids())
 
 
-def test_an_empty_account_is_no_error_and_its_first_logs_are_found(simulate: Simulate) -> None:
+def test_empty_account_emits_nothing_and_later_its_first_logs(simulate: Simulate) -> None:
     simulator = simulate(0)
     first = run_here(config_for(simulator))
     assert first.records == []
@@ -60,7 +60,7 @@ def test_an_empty_account_is_no_error_and_its_first_logs_are_found(simulate: Sim
 
 
 @pytest.mark.parametrize("page_size", [1, 7, 100])
-def test_any_page_size_brings_every_log(simulate: Simulate, page_size: int) -> None:
+def test_any_page_size_emits_every_log(simulate: Simulate, page_size: int) -> None:
     simulator = simulate(40)
     first = run_here(config_for(simulator, page_size=page_size))
     assert first.ids == simulator.store.ids()
@@ -69,7 +69,7 @@ def test_any_page_size_brings_every_log(simulate: Simulate, page_size: int) -> N
     assert len(run_here(config_for(simulator), first.state).ids) == 5
 
 
-def test_filters_are_sent_and_belong_to_the_bookmark(simulate: Simulate) -> None:
+def test_filters_are_sent_and_are_part_of_the_bookmark(simulate: Simulate) -> None:
     simulator = simulate(300)
     wanted = simulator.store.logs()[7]["activityLogItems"][0]["activityLogObject"]
     config = config_for(
@@ -84,11 +84,11 @@ def test_filters_are_sent_and_belong_to_the_bookmark(simulate: Simulate) -> None
     assert 0 < len(expected) < 300
     assert filtered.ids == expected
     assert filtered.bookmark["query"]["activity_log_object_id"] == wanted["id"]
-    # Without the filters the cursor is of no use, and every log of the wider query is emitted.
+    # Without the filters the cursor is not valid, and every log of the wider query is emitted.
     assert run_here(config_for(simulator), filtered.state).ids == simulator.store.ids()
 
 
-def test_start_date_is_a_lower_bound_of_what_is_emitted(simulate: Simulate) -> None:
+def test_start_date_is_a_lower_bound_of_emitted_logs(simulate: Simulate) -> None:
     simulator = simulate(250)
     logs = simulator.store.logs()
     run = run_here(config_for(simulator, start_date=logs[100]["createdAt"]))
@@ -100,7 +100,7 @@ def test_start_date_is_a_lower_bound_of_what_is_emitted(simulate: Simulate) -> N
 
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("moved_to", ["later", "earlier", "none"])
-def test_a_start_date_that_moves_between_runs_loses_and_repeats_nothing(
+def test_start_date_changed_between_runs_loses_and_repeats_nothing(
     simulate: Simulate, tmp_path: Path, moved_to: str
 ) -> None:
     simulator = simulate(500)
@@ -119,7 +119,7 @@ def test_a_start_date_that_moves_between_runs_loses_and_repeats_nothing(
     assert bool(second.warnings) is (moved_to == "later")
 
 
-def test_a_start_date_in_the_future_is_refused_before_the_first_request(
+def test_start_date_in_the_future_is_refused_before_the_first_request(
     simulate: Simulate, tmp_path: Path
 ) -> None:
     simulator = simulate(10)
@@ -128,9 +128,7 @@ def test_a_start_date_in_the_future_is_refused_before_the_first_request(
     assert "start_date 2962-01-01 is in the future" in run.errors[0]
 
 
-def test_a_state_in_which_only_the_time_was_set_back_brings_all_since_then(
-    simulate: Simulate, tmp_path: Path
-) -> None:
+def test_state_with_only_the_time_set_back_emits_all_logs_since(simulate: Simulate, tmp_path: Path) -> None:
     """What `meltano state merge` leaves."""
     simulator = simulate(400)
     state = run_process(tmp_path, config_for(simulator)).state
@@ -142,7 +140,7 @@ def test_a_state_in_which_only_the_time_was_set_back_brings_all_since_then(
 
 @pytest.mark.sample(1)
 @pytest.mark.parametrize("status", [400, 404, 409, 410, 422])
-def test_a_saved_cursor_that_is_refused_with_any_status_is_read_past_backward(
+def test_saved_cursor_refused_with_any_status_falls_back_to_reading_backward(
     simulate: Simulate, tmp_path: Path, status: int
 ) -> None:
     simulator = simulate(400)
@@ -156,7 +154,7 @@ def test_a_saved_cursor_that_is_refused_with_any_status_is_read_past_backward(
     assert run_process(tmp_path, config_for(simulator), state=second.state).ids == []
 
 
-def test_an_empty_page_in_an_incremental_run_loses_nothing(simulate: Simulate, tmp_path: Path) -> None:
+def test_empty_page_in_an_incremental_run_loses_nothing(simulate: Simulate, tmp_path: Path) -> None:
     simulator = simulate(400)
     first = run_process(tmp_path, config_for(simulator))
     new = simulator.store.grow(350)

@@ -1,4 +1,4 @@
-"""No user is stuck: what fails in the same way in each run names what its reader can change, or whom to ask with what."""
+"""A failure that recurs in each run names what the user can change, or whom to ask about what."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from tap_sequence.simulator import Drift, Fault, Options, Simulator
 from tap_sequence.simulator.faults import FAULTS
 from tests.faults import ENVIRONMENT, JOBS, Account, fill_in, listener
 from tests.support.fault_scenarios import CLIENT_ID, CLIENT_SECRET, LASTING, PASSING
-from tests.support.forks import ForkServer
-from tests.support.harness import ROOT, Run, config_for, free_port
+from tests.support.harness import ROOT, Run, config_for, free_port, run_process
 
-# A name without an underscore is a word like any other.
+# A name without an underscore could be an ordinary word.
 SETTINGS = sorted(name for name in CONFIG_JSONSCHEMA["properties"] if "_" in name)
 VARIABLES = ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 CHANGEABLE = re.compile(rf"\b({'|'.join((*SETTINGS, *VARIABLES))})\b|(^| )--(state|config|catalog)\b")
@@ -43,7 +42,7 @@ def names_what_to_do(line: str) -> bool:
 
 @dataclass(frozen=True)
 class Lasting:
-    """What stays wrong, run after run.
+    """A failure that recurs in each run.
 
     Attributes:
         faults: Faults by request number, as tests/support/fault_scenarios.py writes them.
@@ -108,7 +107,7 @@ CASES: Mapping[str, Lasting] = {
 }
 
 
-def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
+def run_twice(case: Lasting) -> Iterator[Run]:
     """Make two runs in a row, the second from the first one's last STATE."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -135,7 +134,7 @@ def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
             )
             here = Path(folder, str(number))
             here.mkdir()
-            run = server.run(here, {**config, **settings}, state=state, env={**ENVIRONMENT, **case.env})
+            run = run_process(here, {**config, **settings}, state=state, env={**ENVIRONMENT, **case.env})
             state = run.state if run.of_type("STATE") else state
             yield run
 
@@ -143,17 +142,15 @@ def run_twice(case: Lasting, server: ForkServer) -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def runs(selected: Callable[[str], set[str]]) -> Mapping[str, list[Run]]:
     cases = {name: case for name, case in CASES.items() if name in selected("name")}
-    with ForkServer() as server, ThreadPoolExecutor(JOBS) as pool:
-        done = pool.map(lambda case: list(run_twice(case, server)), cases.values())
+    with ThreadPoolExecutor(JOBS) as pool:
+        done = pool.map(lambda case: list(run_twice(case)), cases.values())
         return dict(zip(cases, done, strict=True))
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(6)
 @pytest.mark.timeout(600)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", CASES)
-def test_a_failure_that_comes_in_each_run_names_what_its_reader_can_change(
-    name: str, runs: Mapping[str, list[Run]]
-) -> None:
+def test_error_in_every_run_names_something_to_change(name: str, runs: Mapping[str, list[Run]]) -> None:
     for run in runs[name]:
         if run.status:
             assert len(run.errors) == 1, run.stderr
@@ -161,7 +158,7 @@ def test_a_failure_that_comes_in_each_run_names_what_its_reader_can_change(
 
 
 @pytest.mark.long
-def test_the_cases_are_failures_that_last(runs: Mapping[str, list[Run]]) -> None:
+def test_lasting_cases_fail_in_both_runs(runs: Mapping[str, list[Run]]) -> None:
     passing = {name for name, done in runs.items() if not all(run.status for run in done)}
     assert len(runs) - len(passing) > 30, passing
 
@@ -175,11 +172,11 @@ def test_the_cases_are_failures_that_last(runs: Mapping[str, list[Run]]) -> None
         "The environment is wrong.",
     ],
 )
-def test_a_line_that_leaves_its_reader_alone_is_noticed(line: str) -> None:
+def test_names_what_to_do_without_advice_is_false(line: str) -> None:
     assert not names_what_to_do(line)
 
 
-def test_every_message_that_ends_a_run_is_documented_with_something_to_do() -> None:
+def test_troubleshooting_page_error_rows_say_what_to_do() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| `")]
     assert not [row[0] for row in rows if row[2].startswith("None") and not row[1].startswith("A warning")]

@@ -1,4 +1,4 @@
-"""The project as a user runs it: real Meltano, the real tap in its own environment, the real target-jsonl."""
+"""meltano.yml as a user runs it. Installs the tap and target-jsonl as plugins."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _demo_ids() -> set[str]:
 
 
 @pytest.mark.long
-def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -> None:
+def test_demo_job_loads_every_log_once_and_then_new_ones(project: Path) -> None:
     before = _demo_ids()
     first = meltano(project, "run", "demo")
     assert first.returncode == 0, first.stderr
@@ -41,7 +41,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
     after = _demo_ids()
     ids = [str(row["id"]) for row in rows]
     assert len(set(ids)) == len(ids) > 1000
-    # The account grew while the job ran, and at a full hour it forgets an hour.
+    # The demo account grows while the job runs, and drops its oldest hour at each full hour.
     assert before & after <= set(ids) <= before | after
 
     assert meltano(project, "run", "demo").returncode == 0
@@ -53,7 +53,7 @@ def test_the_demo_job_loads_every_log_once_and_then_what_is_new(project: Path) -
 
 
 @pytest.mark.long
-def test_an_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
+def test_own_account_is_read_with_credentials_from_the_environment(project: Path) -> None:
     api = SimulatedApi()
     api.store.grow(321)
     with Simulator(api) as simulator:

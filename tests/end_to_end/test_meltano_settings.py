@@ -1,4 +1,4 @@
-"""Every setting, the Singer SDK's own included, by every way that Meltano has: the tap gets it, and the run passes."""
+"""Every setting, including the Singer SDK's, reaches the tap in every way that Meltano offers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def definitions() -> dict[str, dict[str, Any]]:
     """Return the JSON schema of every setting that Meltano can set."""
     schema = SequenceTap.config_jsonschema
     SequenceTap.append_builtin_config(schema)
-    # Meltano takes metadata for an extra of its own; metadata_format is there for it.
+    # Meltano reserves metadata for an extra of its own; metadata_format replaces it.
     return {name: each for name, each in schema["properties"].items() if name != "metadata"}
 
 
@@ -83,7 +83,7 @@ def as_text(value: Any) -> str:
 
 
 class Project:
-    """A Meltano project whose tap tells what it was given.
+    """A Meltano project whose tap records its config.
 
     Args:
         folder: Where it is.
@@ -183,7 +183,7 @@ def test_every_setting_reaches_the_tap_and_the_run_passes(
     assert done.returncode == 0, done.stderr
     got = json.loads(project.seen.read_text(encoding="utf-8"))
     for name, value in values.items():
-        # 1 would equal true to Python.
+        # In Python, 1 equals true.
         arrived = got.get(name) == value and type(got[name]) is type(value)
         tabulate("Settings by the ways that Meltano has", name, **{way: "arrives" if arrived else "NO"})
     assert got == values

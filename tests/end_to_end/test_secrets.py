@@ -1,11 +1,10 @@
-"""No secret and no person's address leaves the tap, whatever it is told and however much it logs."""
+"""No secret and no e-mail address is written, whatever the API responds and at every log level."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from urllib.parse import quote
 import pytest
 
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
-from tests.support.harness import TAP, config_for, environment, run_process
+from tests.support.harness import config_for, run_command, run_process
 
 CLIENT_ID = "client-7f3a"
 CLIENT_SECRET = 's3cr3t/"V\\lue+42'
 BASIC = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-# What the API might send back of what it was sent, and of what it knows.
+# What a response might repeat of the request and of its content.
 ECHO = (
     f"{CLIENT_ID} {CLIENT_SECRET} Basic {BASIC} {quote(CLIENT_SECRET, safe='')} ada@example.com "
     r'ada\u0040example.com ada%40example.com "ada lovelace"@example.com'
@@ -72,7 +71,7 @@ def assert_clean(text: str) -> None:
         (f"1=other-version:{CLIENT_ID} ada@example.com", 0),
     ],
 )
-def test_nothing_of_it_is_logged_even_at_debug_level(
+def test_debug_output_with_any_fault_shows_no_secret(
     simulator: Simulator, tmp_path: Path, fault: str, status: int
 ) -> None:
     simulator.api.options = Options(faults=[Fault.parse(fault)])
@@ -84,7 +83,7 @@ def test_nothing_of_it_is_logged_even_at_debug_level(
     assert_clean(json.dumps(run.of_type("STATE")))
 
 
-def test_nothing_of_it_is_in_structured_lines_either(simulator: Simulator, tmp_path: Path) -> None:
+def test_structured_output_shows_no_secret(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(faults=[Fault.parse(f"2-=error:404:{ECHO}")])
     config = {
         "version": 1,
@@ -102,9 +101,7 @@ def test_nothing_of_it_is_in_structured_lines_either(simulator: Simulator, tmp_p
     assert_clean(run.stderr)
 
 
-def test_a_setting_that_is_refused_is_not_quoted_where_it_is_secret(
-    simulator: Simulator, tmp_path: Path
-) -> None:
+def test_invalid_setting_with_a_secret_is_not_quoted(simulator: Simulator, tmp_path: Path) -> None:
     for wrong in (
         {"client_secret": CLIENT_SECRET + " "},
         {"client_id": CLIENT_ID + ":"},
@@ -115,21 +112,15 @@ def test_a_setting_that_is_refused_is_not_quoted_where_it_is_secret(
         assert_clean(run.stderr)
 
 
-def test_about_shows_nothing_of_it(tmp_path: Path) -> None:
+def test_about_and_help_show_no_secret(tmp_path: Path) -> None:
     variables = {"TAP_SEQUENCE_CLIENT_ID": CLIENT_ID, "TAP_SEQUENCE_CLIENT_SECRET": CLIENT_SECRET, **DEBUG}
     for arguments in (["--about"], ["--about", "--format=json"], ["--help"]):
-        done = subprocess.run(
-            [*TAP, "--config=ENV", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment(**variables),
-            check=True,
-        )
+        done = run_command(tmp_path, "--config=ENV", *arguments, env=variables)
+        assert done.returncode == 0
         assert_clean(done.stdout + done.stderr)
 
 
-def test_a_redirect_to_another_host_carries_nothing_there(simulator: Simulator, tmp_path: Path) -> None:
+def test_redirect_to_another_host_is_not_followed(simulator: Simulator, tmp_path: Path) -> None:
     with Simulator() as other:
         simulator.api.options = Options(faults=[Fault.parse(f"1-=redirect:{other.base_url}/activity-logs")])
         run = run_process(tmp_path, settings(simulator))
@@ -137,7 +128,7 @@ def test_a_redirect_to_another_host_carries_nothing_there(simulator: Simulator, 
         assert other.requests == []
 
 
-def test_an_outage_for_ever_ends_soon_after_the_budget_in_one_line(
+def test_permanent_outage_ends_soon_after_the_budget_with_one_line(
     simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.api.options = Options(faults=[Fault.parse("2-=500")])

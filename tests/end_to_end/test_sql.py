@@ -1,4 +1,4 @@
-"""Every query of docs/sql.md, on PostgreSQL and DuckDB, over simulated logs that the real targets loaded."""
+"""Every query of docs/sql.md, on PostgreSQL and DuckDB, over simulated logs. Installs the targets that load them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ENGINES = ("PostgreSQL", "DuckDB")
 
 
 def queries() -> Iterator[tuple[str, str, str]]:
-    """Yield each query of the page with the heading that it stands under, once for each engine that it is for."""
+    """Yield each query of the page with its heading, once for each database that it is for."""
     for section in PAGE.split("\n## ")[1:]:
         heading = section.splitlines()[0]
         for query in (block.text for block in blocks_in(section, language="sql")):
@@ -154,7 +154,7 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
-# What the queries are to find, computed from the logs
+# Expected rows, computed from the logs
 
 
 class Facts:
@@ -410,7 +410,7 @@ def _sorted(rows: Iterable[Row]) -> list[str]:
     return sorted(str(sorted(row.items())) for row in rows)
 
 
-def test_the_page_has_the_questions_that_are_checked() -> None:
+def test_sql_page_has_exactly_the_checked_questions() -> None:
     assert list(dict.fromkeys(heading for heading, _, _ in QUERIES)) == list(EXPECTED)
     assert f"`SET search_path TO {POSTGRES_SCHEMA}`" in PAGE
     assert Counter(engine for _, engine, _ in QUERIES) == dict.fromkeys(ENGINES, len(EXPECTED) + 1)
@@ -419,7 +419,7 @@ def test_the_page_has_the_questions_that_are_checked() -> None:
 @pytest.mark.parametrize(
     ("heading", "engine", "query"), QUERIES, ids=[f"{heading}-{engine}" for heading, engine, _ in QUERIES]
 )
-def test_a_query_finds_what_the_logs_hold(
+def test_sql_query_returns_what_the_logs_hold(
     ask: dict[str, Ask], messages: list[dict[str, Any]], heading: str, engine: str, query: str
 ) -> None:
     rows = ask[engine](query)
@@ -440,7 +440,7 @@ def test_a_query_finds_what_the_logs_hold(
 @pytest.mark.parametrize(
     "query", dict.fromkeys(query for _, _, query in QUERIES if not query.startswith("-- ")), ids=str.split
 )
-def test_a_query_returns_its_rows_in_the_same_order_everywhere(ask: dict[str, Ask], query: str) -> None:
+def test_sql_query_on_every_database_returns_rows_in_the_same_order(ask: dict[str, Ask], query: str) -> None:
     first, second = (
         [
             {column: value for column, value in row.items() if column != "metadata"}

@@ -1,6 +1,6 @@
-"""Real targets: what arrives in each is counted and compared with what the API holds, value for value.
+"""Targets store what the API holds, value for value. Installs each target.
 
-The jobs of meltano.yml run through Meltano, as a user runs them; other targets at the end of a pipe.
+Those with a job in meltano.yml run through Meltano; the others read from a pipe.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _rows_of(logs: list[Row], stream: str) -> list[Row]:
 
 
 def _check_values(loaded: Loaded, index: int) -> None:
-    """Check that what is found after a run is what the simulator holds, value for value."""
+    """Check that the rows after a run equal the simulator's logs."""
     target = loaded.target
     for stream in target.streams:
         columns = COLUMNS[stream]
@@ -157,24 +157,24 @@ def _check_values(loaded: Loaded, index: int) -> None:
         count(f"{target.name}, {stream}, run {index + 1}: rows equal to the simulator's", len(found))
 
 
-def test_each_run_adds_what_is_new_and_nothing_twice(loaded: Loaded) -> None:
+def test_target_after_each_run_has_new_logs_once(loaded: Loaded) -> None:
     for stream in loaded.target.streams:
         for number in range(3):
             assert _ids(loaded.rows[number][stream]) == _ids(_rows_of(loaded.logs[number], stream))
 
 
-def test_every_value_arrives(loaded: Loaded) -> None:
+def test_target_stores_every_value(loaded: Loaded) -> None:
     _check_values(loaded, 2)
 
 
-def test_columns_have_the_types_of_the_schema(loaded: Loaded) -> None:
+def test_target_columns_have_the_types_of_the_schema(loaded: Loaded) -> None:
     target = loaded.target
     for stream in target.streams:
         types = target.column_types(stream)
         assert target.columns(stream) == {target.column(name): kind for name, kind in types.items()}
 
 
-def test_what_comes_again_replaces_its_row_in_a_database_and_doubles_it_in_a_file(loaded: Loaded) -> None:
+def test_repeated_records_are_replaced_in_databases_and_duplicated_in_files(loaded: Loaded) -> None:
     for stream in loaded.target.streams:
         ids = _ids(_rows_of(loaded.logs[3], stream))
         found = _ids(loaded.rows[3][stream])
@@ -192,7 +192,7 @@ NEW_FIELDS = {"activity_logs": "unknown-field", "activity_log_items": "unknown-f
     [(JsonLines, "hash"), (Csv, "drop"), (DuckDb, "hash"), (PostgreSql, "drop")],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_a_field_that_the_api_grew_can_be_queried_and_holds_no_address_where_those_are_not_kept(
+def test_unmapped_field_can_be_queried_and_holds_no_address_unless_kept(
     project: Path, request: pytest.FixtureRequest, job: type[Job], actor_email: str
 ) -> None:
     target = job(project, "dev")
@@ -221,9 +221,7 @@ def test_a_field_that_the_api_grew_can_be_queried_and_holds_no_address_where_tho
 
 
 @pytest.mark.long
-def test_every_command_and_query_of_the_page_on_targets_works_as_it_stands_there(
-    project: Path, postgres: Postgres
-) -> None:
+def test_targets_page_commands_and_queries_work_as_written(project: Path, postgres: Postgres) -> None:
     page = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
     commands = [each.text for each in commands_of("targets.md", page) if not PLACEHOLDER.fullmatch(each.text)]
     variables = {

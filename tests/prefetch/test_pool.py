@@ -49,6 +49,7 @@ def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return most
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("unknown_cursor", UnknownCursor)
 @pytest.mark.parametrize("cursor_kind", CursorKind)
 def test_records_are_those_of_a_sequential_run(
@@ -70,7 +71,7 @@ def test_records_are_those_of_a_sequential_run(
 def test_no_more_requests_are_under_way_than_max_in_flight_requests(
     simulate: Simulate, most_at_once: list[int], most: int
 ) -> None:
-    simulator = simulate(1000, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    simulator = simulate(400, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     run = run_here(config_for(simulator, page_size=5, max_in_flight_requests=most))
     assert run.ids == simulator.store.ids()
     assert most_at_once[-1] == most
@@ -91,6 +92,7 @@ def test_requests_beside_those_of_the_walk_count_too(simulate: Simulate, most_at
     assert most_at_once[-1] == 2
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "fault",
     [

@@ -1,4 +1,4 @@
-"""The benchmarks through real processes, with small lists: who is measured does all of the work, and is in the table."""
+"""The benchmarks, run as processes on small lists: each contender does all of the work and is in the table."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def rows(text: str, title: str) -> list[list[str]]:
 
 
 @pytest.mark.long
-def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
+def test_every_mode_measures_all_of_its_contenders(tmp_path: Path) -> None:
     small = ("--quick", "--logs", "250", "--repeat", "1", "--json")
     with ThreadPoolExecutor() as pool:
-        # The network's waits leave time for the others.
+        # The network mode mostly waits, so the others run at the same time.
         behind_network = pool.submit(benchmark, "network", *small, str(tmp_path / "1.json"))
         done = benchmark(
             *("no-latency", "drift", "memory", "start-up", "incremental", "streams"),
@@ -83,7 +83,7 @@ def test_every_mode_measures_everyone_that_it_names(tmp_path: Path) -> None:
     assert modes == {"no-latency", "drift", "memory", "start-up", "incremental", "streams"}
 
 
-def test_peers_that_are_not_installed_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_peers_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     main(["no-latency", "--quick", "--logs", "1", "--only", BARE_LOOP])
     text = capsys.readouterr().out
     assert [row[0] for row in rows(text, "No latency")] == [BARE_LOOP]
@@ -100,7 +100,7 @@ def test_peers_that_are_not_installed_are_named(capsys: pytest.CaptureFixture[st
         (("--logs", "0"), "0 is not a number above 0"),
     ],
 )
-def test_what_is_no_option_is_refused(
+def test_invalid_option_is_refused(
     argument: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -117,7 +117,7 @@ def test_what_is_no_option_is_refused(
         ("raise SystemExit('no luck')", "no luck"),
     ],
 )
-def test_a_contender_that_does_not_do_its_work_is_an_error(
+def test_contender_with_incomplete_output_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
     (tmp_path / "idler.py").write_text(code)
@@ -126,24 +126,24 @@ def test_a_contender_that_does_not_do_its_work_is_an_error(
         measure(Contender("idler", "idler"), stand_in)
 
 
-def test_a_process_is_not_charged_for_the_memory_of_its_parent(tmp_path: Path) -> None:
+def test_peak_memory_excludes_that_of_the_parent_process(tmp_path: Path) -> None:
     ballast = b"x" * 2**28
     assert run([sys.executable, "-c", "pass"], tmp_path).peak_bytes < len(ballast)
 
 
-def test_the_stand_in_serves_its_logs_and_counts_requests() -> None:
+def test_stand_in_serves_its_logs_and_counts_requests() -> None:
     with StandIn(250) as stand_in:
         stand_in.behave(Options())
         found = measure(Contender(BARE_LOOP, "benchmarks.peers.bare_loop"), stand_in)
         assert (found.output.logs, found.traffic.requests, found.traffic.refused) == (250, 3, 0)
-        # The bare loop has no patience: it shows that a limit is kept.
+        # The bare loop does not retry, which shows that the limit is enforced.
         stand_in.behave(Options(rate_limit=2, retry_after_seconds=1))
         with pytest.raises(ContenderError, match="429"):
             measure(Contender(BARE_LOOP, "benchmarks.peers.bare_loop"), stand_in)
         assert (stand_in.traffic.requests, stand_in.traffic.refused) == (3, 1)
 
 
-def test_a_table_is_aligned() -> None:
+def test_table_is_aligned() -> None:
     table = render("Title", ("who", "figure"), [("a", "1"), ("long name", "1,000")])
     assert table.splitlines() == [
         "## Title",

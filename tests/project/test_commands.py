@@ -1,4 +1,4 @@
-"""What runs the documentation runs it as a reader would, and says so where a command fails."""
+"""tests/commands.py runs the documentation as a reader would, and reports commands that fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _outcomes(results: list[Result]) -> list[str]:
     return [result.outcome for result in results]
 
 
-def test_a_page_is_taken_apart_into_whole_commands() -> None:
+def test_commands_of_a_page_are_complete() -> None:
     page = "\n".join(
         (
             *(
@@ -84,21 +84,21 @@ def test_commands_share_one_shell_and_one_folder(tmp_path: Path) -> None:
         ("no-such-command", 127),
     ],
 )
-def test_what_fails_is_told_and_ends_the_page(tmp_path: Path, failing: str, status: int) -> None:
+def test_failing_command_is_reported_and_ends_the_page(tmp_path: Path, failing: str, status: int) -> None:
     results = _run(tmp_path, "echo before", failing, "touch after")
     assert _outcomes(results) == ["exit 0", f"exit {status}", "not run"]
     assert not (tmp_path / "after").exists()
     assert results[0].output == "before\n"
 
 
-def test_what_takes_too_long_or_never_ends_is_told(tmp_path: Path) -> None:
+def test_slow_or_unfinished_command_is_reported(tmp_path: Path) -> None:
     slow = argparse.Namespace(all=False, timeout=0.2)
     assert _outcomes(_run(tmp_path, "sleep 60", "true", options=slow)) == ["timeout", "not run"]
     (tmp_path / "other").mkdir()
     assert _outcomes(_run(tmp_path / "other", "echo 'no end", "true")) == ["unfinished", "not run"]
 
 
-def test_a_server_is_up_while_the_page_is_run_and_stopped_after_it(tmp_path: Path) -> None:
+def test_server_is_up_until_the_end_of_the_page(tmp_path: Path) -> None:
     port = free_port()
     ask = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
     server = f"python -m tap_sequence.simulator --logs 1 --port {port}"
@@ -108,7 +108,7 @@ def test_a_server_is_up_while_the_page_is_run_and_stopped_after_it(tmp_path: Pat
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
-def test_a_credential_that_the_reader_enters_is_the_simulated_accounts(tmp_path: Path) -> None:
+def test_credential_placeholder_is_replaced_with_the_simulated_account(tmp_path: Path) -> None:
     account = {"TAP_SEQUENCE_CLIENT_ID": "an id", "TAP_SEQUENCE_API_URL": "http://127.0.0.1:1/api"}
     results = _run(
         tmp_path,
@@ -122,7 +122,7 @@ def test_a_credential_that_the_reader_enters_is_the_simulated_accounts(tmp_path:
     assert results[2].output == "an id http://127.0.0.1:1/api\n"
 
 
-def test_what_takes_minutes_is_skipped(tmp_path: Path) -> None:
+def test_expensive_command_is_skipped(tmp_path: Path) -> None:
     texts = (
         "uv run pytest",
         "bash .ci/run",
@@ -135,13 +135,13 @@ def test_what_takes_minutes_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", ["README.md", "docs/releasing.md"])
-def test_the_commands_of_a_page_work_as_written(page: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_commands_of_a_page_work_as_written(page: str, capfd: pytest.CaptureFixture[str]) -> None:
     if subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
         pytest.skip("not a clone")
     assert main([page]) == 0, capfd.readouterr().out
 
 
-def test_a_page_that_goes_on_from_another_runs_behind_it_whichever_comes_first() -> None:
+def test_page_that_continues_another_runs_after_it() -> None:
     together = ["docs/scheduling.md", "docs/scaling.md"]
     assert sittings(["README.md", *together, "docs/sql.md"]) == [["README.md"], together, ["docs/sql.md"]]
     assert sittings([*reversed(together), "docs/sql.md"]) == [together, ["docs/sql.md"]]

@@ -1,4 +1,4 @@
-"""What the documentation points to is there, and what it shows can be used."""
+"""Links, blocks, options and modules in the documentation exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHER_OPTIONS = {
     "--refresh-catalog": "meltano run",
     "--state-id-suffix": "meltano run",
 }
-"""Options that a page names alone and that are not the tap's, with what they are of."""
+"""Options that pages name without their command, by the command that has them."""
 
 
 def anchors(path: Path) -> set[str]:
@@ -70,7 +70,7 @@ def parser_options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_links_lead_to_a_page_and_an_anchor(page: Path) -> None:
     text = _CODE.sub("", prose(page))
     for link in (*_LINK.findall(text), *_IMAGE.findall(text)):
         if "://" in link:
@@ -134,7 +134,7 @@ def test_every_module_that_is_run_exists(page: Path) -> None:
         assert importlib.util.find_spec(module) is not None, module
 
 
-def test_the_page_on_architecture_has_every_module_and_no_other() -> None:
+def test_architecture_page_lists_every_module_and_no_other() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     package = ROOT / "tap_sequence"
     paths = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
@@ -149,7 +149,7 @@ def test_the_page_on_architecture_has_every_module_and_no_other() -> None:
     assert others <= modules
 
 
-def test_the_checks_notice_what_is_wrong(tmp_path: Path) -> None:
+def test_helpers_find_anchors_blocks_and_options(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A `title`: of *two* (things)\n\n## Same\n\n## Same\n\n- in a list\n\n  ```json\n  {}\n  ```\n\n```text\n# no heading\n```\n"

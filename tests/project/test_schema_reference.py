@@ -1,4 +1,4 @@
-"""docs/schema.md is what tests/support/schema_reference.py makes of schemas/, with the keys that the tap announces."""
+"""docs/schema.md is generated from schemas/, with the keys that the tap discovers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tap_sequence.singer.tap import SequenceTap
 from tests.support.schema_reference import PAGE, STREAMS, fields, make_page
 
 
-def test_the_page_is_what_the_schemas_say() -> None:
+def test_schema_page_matches_the_schemas() -> None:
     hint = "run `uv run python -m tests.support.schema_reference`"
     assert PAGE.read_text(encoding="utf-8") == make_page(), hint
 
 
-def test_every_schema_is_on_the_page() -> None:
+def test_schema_page_has_every_schema() -> None:
     assert set(SCHEMAS) == set(STREAMS)
 
 
-def test_the_keys_are_those_of_the_streams() -> None:
+def test_schema_page_keys_are_those_of_the_streams() -> None:
     streams = SequenceTap(config={"environment": "demo"}).streams
     assert set(streams) == set(STREAMS)
     for name, stream in streams.items():
@@ -28,7 +28,7 @@ def test_the_keys_are_those_of_the_streams() -> None:
         assert stream.replication_key == STREAMS[name].replication
 
 
-def test_a_foreign_key_leads_from_a_field_to_a_primary_key() -> None:
+def test_foreign_keys_lead_from_a_field_to_a_primary_key() -> None:
     foreign = {name: keys.foreign for name, keys in STREAMS.items() if keys.foreign}
     assert list(foreign) == ["activity_log_items"]
     for name, (field, points_to) in foreign.items():
@@ -37,7 +37,7 @@ def test_a_foreign_key_leads_from_a_field_to_a_primary_key() -> None:
         assert key == STREAMS[stream].primary
 
 
-def test_the_streams_that_are_selected_by_default_are_those_that_the_page_says() -> None:
+def test_schema_page_says_which_streams_are_selected_by_default() -> None:
     streams = SequenceTap(config={"environment": "demo"}).streams
     rows = re.findall(r"^\| \[`(\w+)`\].* \| (yes|no)", make_page(), re.MULTILINE)
     assert {name: stream.selected_by_default for name, stream in streams.items()} == {
@@ -46,7 +46,7 @@ def test_the_streams_that_are_selected_by_default_are_those_that_the_page_says()
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_every_field_has_a_row(stream: str) -> None:
+def test_schema_page_has_a_row_for_every_field(stream: str) -> None:
     section = make_page().split(f"\n## {stream}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
     assert rows == [path for path, _, _ in fields(SCHEMAS[stream])]

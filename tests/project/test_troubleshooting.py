@@ -1,140 +1,210 @@
-"""docs/troubleshooting.md lists every message that the code can make, and no other."""
+"""docs/troubleshooting.md has a row for every message of the code, and for nothing else.
+
+Messages are the templates of the errors in tap_sequence/errors.py, what is logged as a warning, and the problems and
+reasons that complete either. A module declares those in an enum named `...Problem` or `...Reason`, in a table named
+`...FAILURES`, `...PROBLEMS`, `...REASONS` or `...WARNINGS`, or yields them.
+"""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
 
+import pytest
+
+import tap_sequence
+from tap_sequence.errors import FailureKind, TapSequenceError
 from tests.support.harness import ROOT
 
+PACKAGE = ROOT / "tap_sequence"
+PAGE = ROOT / "docs" / "troubleshooting.md"
 PLACEHOLDER = "…"
+FIELD = re.compile(r"%\.?\d*[sdf]|(?<!\{)\{\w[^{}]*\}")
+
+DECLARES_REASONS = re.compile(r".*(Problem|Reason)|\w*(FAILURES|PROBLEMS|REASONS|WARNINGS)")
 FEWEST_WORDS = 3
+"""A text with fewer words is a name or a part of a message."""
 
-NO_MESSAGES = (
-    # Nouns that a message is completed with.
-    *("a text that is not empty", "a JSON object", "the value from your Sequence API"),
-    *("The config file", "it is closed"),
-    *(
-        "number … of the page",
-        "a page ahead",
-        "from the start",
-        "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
-        "the proxy in HTTPS_PROXY or ALL_PROXY",
-        "… above …, up to …",
-        "a text of printable ASCII",
-        "true or false",
-    ),
-    # What to do, in the words with which a message goes on.
-    *(
-        "Look at HTTPS_PROXY",
-        "Look at the file",
-        "If a proxy or a private authority",
-        "Check the user and password",
-    ),
-    " Did you mean …?",
-    *("No log is lost: the next run", "Nothing was emitted. Fix the state"),
-    # Why no cursors are guessed, in a line at level info.
-    *("the form of the API's cursors", "too many guessed cursors", "the API refuses guessed cursors"),
-    *(
-        "the API returns an empty page",
-        "the API returns a page from elsewhere",
-        "requests with guessed cursors fail",
-    ),
-    "the walk asked for another page",
-    # Help, and what --test says where all is well.
-    *(
-        "| Stream |",
-        "Use --test to request",
-        "Settings (in the --config file",
-        "Hash of the actor's e-mail address",
-    ),
-    *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
-    # How far a run is, and what it was.
-    *("… emitted, … skipped", "… skipped as invalid"),
-    *("logs that differ from the documentation", "not in the schema", "not a text", "not a list"),
-    *("not an object", "NUL or half", "NaN or infinite", "nested too deeply or too long"),
-    # The SDK's words, and those for who changes a schema.
-    *("An unhandled error occurred", "…: no type for …"),
-)
-"""Beginnings of the texts in the code that are no messages to end or warn with. All other ones are."""
+NOT_FOR_USERS = {"NotImplementedError", "RuntimeError"}
+"""Exceptions that report a bug in the source."""
 
 
-def texts(path: Path) -> Iterator[str]:
-    """Yield every text of some words in a module, with `…` for what is put into it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Expr(value=ast.Constant()):  # A docstring.
-                skipped.add(node.value)
-            case ast.JoinedStr():
-                skipped.update(node.values)
-            case (
-                ast.keyword(arg="title" | "description")
-                | ast.Call(func=ast.Attribute(attr="info" | "debug" | "log"))
-                | ast.Call(func=ast.Name(id="Row"))
-            ):
-                skipped.update(ast.walk(node))
-    for node in ast.walk(tree):
-        text = ""
-        if node in skipped:
-            continue
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = re.sub(r"%\.?\d*[sdf]|\{\w+\}", PLACEHOLDER, node.value)
-        elif isinstance(node, ast.JoinedStr):
-            text = "".join(
-                re.sub(r"\{\w+\}", PLACEHOLDER, str(part.value))
-                if isinstance(part, ast.Constant)
-                else PLACEHOLDER
-                for part in node.values
+def text_of(node: ast.AST | None) -> str:
+    """Return a literal text as it is written, with `…` for what is put into it; "" if it is not one."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return FIELD.sub(PLACEHOLDER, text).replace("{{", "{").replace("}}", "}")
+        case ast.JoinedStr(values=parts):
+            return "".join(
+                part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else PLACEHOLDER
+                for part in parts
             )
+        case ast.BinOp(left=left, op=ast.Add()):
+            return text_of(left)
+    return ""
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """Yield the literal texts of several words in a piece of code, without docstrings."""
+    parts = {
+        part
+        for found in ast.walk(node)
+        if isinstance(found, ast.JoinedStr | ast.Expr)
+        for part in ast.iter_child_nodes(found)
+    }
+    for found in ast.walk(node):
+        text = text_of(found) if found not in parts and not isinstance(found, ast.BinOp) else ""
         if len(re.findall(r"[^\W\d_]\S*", text)) >= FEWEST_WORDS:
             yield text
 
 
-PACKAGE = ROOT / "tap_sequence"
-TEXTS = {
-    text
+def names(node: ast.AST | None) -> set[str]:
+    """Return the names in a piece of code."""
+    return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)} if node else set()
+
+
+def names_used(module: ast.Module) -> Iterator[str]:
+    """Yield the names in a module, without those that only compare a type or annotate."""
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(module):
+        match node:
+            case ast.ExceptHandler(type=ast.expr() as compared):
+                skipped.update(ast.walk(compared))
+            case ast.Call(func=ast.Name(id="isinstance"), args=[_, compared]):
+                skipped.update(ast.walk(compared))
+            case ast.arg(annotation=ast.expr() as annotation) | ast.AnnAssign(annotation=annotation):
+                skipped.update(ast.walk(annotation))
+            case ast.FunctionDef(returns=ast.expr() as annotation):
+                skipped.update(ast.walk(annotation))
+    yield from (node.id for node in ast.walk(module) if isinstance(node, ast.Name) and node not in skipped)
+
+
+def messages_of(module: ast.Module) -> Iterator[str]:
+    """Yield the texts that a module raises, warns of, yields, or declares as problems and reasons."""
+    not_for_users = {
+        assigned
+        for node in ast.walk(module)
+        for assigned, raised in pairwise(ast.iter_child_nodes(node))
+        if isinstance(raised, ast.Raise) and NOT_FOR_USERS & names(raised)
+    }
+    for node in ast.walk(module):
+        match node:
+            case ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[text, *_])) if (
+                name not in NOT_FOR_USERS
+            ):
+                yield from texts(text)
+            case ast.Assign(targets=[ast.Name(id="msg")], value=text) if node not in not_for_users:
+                yield from texts(text)
+            case ast.Call(func=ast.Attribute(attr="warning"), args=[text, *_]):
+                yield from texts(text)
+            case ast.Yield(value=ast.Tuple(elts=[*_, text])) | ast.Yield(value=ast.expr() as text):
+                yield from texts(text)
+            case ast.ClassDef(name=name) if DECLARES_REASONS.fullmatch(name):
+                yield from texts(node)
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=table)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as table)
+            ) if DECLARES_REASONS.fullmatch(name):
+                yield from (text for text in texts(table) if not is_advice(name, text))
+
+
+def is_advice(table: str, text: str) -> bool:
+    """Whether a text in a table of failures is the sentence that says what to do."""
+    return table.endswith("FAILURES") and text[0].isupper() and text.endswith(".")
+
+
+def error_classes() -> list[type[TapSequenceError]]:
+    """Return every class of error of the package."""
+    for module in pkgutil.walk_packages(tap_sequence.__path__, "tap_sequence."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: list[type[TapSequenceError]] = []
+    waiting = [TapSequenceError]
+    while waiting:
+        waiting += [each for each in waiting.pop().__subclasses__() if each not in found]
+        found = list(dict.fromkeys([*found, *waiting]))
+    return [each for each in found if each.__module__.startswith("tap_sequence.")]
+
+
+def template_of(error: type[TapSequenceError]) -> str:
+    return FIELD.sub(PLACEHOLDER, error.template).replace("{{", "{").replace("}}", "}")
+
+
+MODULES = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
     for path in PACKAGE.rglob("*.py")
     if not path.is_relative_to(PACKAGE / "simulator")
-    for text in texts(path)
 }
-MESSAGES = {text.strip() for text in TEXTS if not text.startswith(NO_MESSAGES)}
-ENTRIES = [
-    entry.strip()
-    for row in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+ERRORS = error_classes()
+TEMPLATES = {template for error in ERRORS if re.search(r"\w", template := template_of(error))}
+MESSAGES = {
+    *(text.strip() for module in MODULES.values() for text in messages_of(module)),
+    *(template.strip() for template in TEMPLATES),
+}
+ROWS = [
+    row.strip("| ").split(" | ")
+    for row in PAGE.read_text(encoding="utf-8").splitlines()
     if row.startswith("| `")
-    for entry in re.findall(r"`([^`]+)`", row.split(" | ")[0])
 ]
+ENTRIES = [entry.strip() for row in ROWS for entry in re.findall(r"`([^`]+)`", row[0])]
 
 
-def test_every_message_is_listed_once() -> None:
+def test_messages_each_begin_like_one_entry_of_the_page() -> None:
     listed = {message: [entry for entry in ENTRIES if message.startswith(entry)] for message in MESSAGES}
-    assert {message for message, entries in listed.items() if not entries} == set()
-    assert {message: entries for message, entries in listed.items() if len(entries) > 1} == {}
+    assert {message: entries for message, entries in listed.items() if len(entries) != 1} == {}
 
 
-def test_everything_listed_is_the_beginning_of_one_message() -> None:
-    found = {entry: [message for message in MESSAGES if message.startswith(entry)] for entry in ENTRIES}
-    assert {entry: messages for entry, messages in found.items() if len(messages) != 1} == {}
+def test_entries_are_each_the_beginning_of_a_text_in_the_code() -> None:
+    in_code = {text.strip() for module in MODULES.values() for text in texts(module)} | MESSAGES
+    assert [entry for entry in ENTRIES if not any(text.startswith(entry) for text in in_code)] == []
+    assert sorted(set(ENTRIES)) == sorted(ENTRIES)
 
 
-def test_what_is_taken_for_no_message_is_in_the_code() -> None:
-    assert [start for start in NO_MESSAGES if not any(text.startswith(start) for text in TEXTS)] == []
+def test_rows_have_a_cause_and_a_cure() -> None:
+    assert [row for row in ROWS if len(row) != 3 or not all(cell.strip() for cell in row)] == []
 
 
-def test_each_message_has_a_cause_and_a_cure() -> None:
-    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| `")]
-    assert all(len(row) == 3 and all(cell.strip() for cell in row) for row in rows)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_error_class_has_a_kind_and_is_raised(error: type[TapSequenceError]) -> None:
+    assert isinstance(error.kind, FailureKind)
+    raised = {
+        name for path, module in MODULES.items() if path.name != "errors.py" for name in names_used(module)
+    }
+    assert error.__name__ in raised or error.__subclasses__()
 
 
-def test_a_message_that_is_added_is_noticed(tmp_path: Path) -> None:
-    module = tmp_path / "module.py"
-    module.write_text(
-        'def f(x):\n    """A docstring of some words."""\n    log.info("not a message this one")\n'
-        '    log.warning("Something new at %s happened", x)\n    raise E(f"Something new with {x} in it")\n'
+def test_messages_of_a_module_are_found() -> None:
+    module = ast.parse(
+        '''
+class SomeProblem(StrEnum):
+    """Docstring that is not a message."""
+
+    WRONG = "it is not {what} at all"
+
+_FAILURES = (Failure(OSError, "the file of {host} is missing", "Check the name of the file."),)
+ADVICE = "Not one of the messages."
+
+def f(x):
+    """A docstring of some words."""
+    log.info("not a message this one")
+    log.warning("Something new at %s happened" + more, x)
+    yield "name", f"{x} is not a number"
+    msg = f"The setting {x} is wrong"
+    raise E(msg)
+
+def g(x):
+    raise E(f"Something new with {x} in it {{}}")
+'''
     )
-    assert sorted(texts(module)) == ["Something new at … happened", "Something new with … in it"]
+    assert sorted(messages_of(module)) == [
+        "Something new at … happened",
+        "Something new with … in it {}",
+        "The setting … is wrong",
+        "it is not … at all",
+        "the file of … is missing",
+        "… is not a number",
+    ]

@@ -7,6 +7,7 @@ import json
 import logging
 import socketserver
 import subprocess
+import sys
 import time
 import unicodedata
 from base64 import b64encode
@@ -20,7 +21,7 @@ import pytest
 from tap_sequence.runtime.log_records import CleaningFactory, clean_log_records
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
 from tap_sequence.text.redaction import MASK, excerpt
-from tests.support.harness import TAP, config_for, environment, run_here, run_process
+from tests.support.harness import config_for, environment, run_command, run_here, run_process
 from tests.support.raw_server import answering, collecting, response
 
 CLIENT_ID, CLIENT_SECRET = "qzvk-0147", 'wXq"Jz\\vK9+x'
@@ -132,7 +133,7 @@ def test_log_file_on_full_disk_reports_clean_records(simulator: Simulator, tmp_p
 
 def run_from_environment(folder: Path, variables: dict[str, str], *, in_file: bool) -> str:
     """Run the tap with wrong settings from the environment or a file `.env`; return its standard error."""
-    program = TAP
+    logged = {"TAP_SEQUENCE_LOGLEVEL": "debug"}
     if in_file:
         lines = [f"{variable}={json.dumps(text)}" for variable, text in variables.items()]
         (folder / ".env").write_text("\n".join(lines))
@@ -142,15 +143,16 @@ def run_from_environment(folder: Path, variables: dict[str, str], *, in_file: bo
             f"c.find_dotenv = lambda: {str(folder / '.env')!r}; "
             "from tap_sequence.__main__ import main; main()"
         )
-        program = [TAP[0], "-c", script]
-    done = subprocess.run(
-        [*program, "--config=ENV"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(**({} if in_file else variables), TAP_SEQUENCE_LOGLEVEL="debug"),
-        check=False,
-    )
+        done = subprocess.run(
+            [sys.executable, "-c", script, "--config=ENV"],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment(**logged),
+            check=False,
+        )
+    else:
+        done = run_command(folder, "--config=ENV", env={**variables, **logged})
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
 
@@ -182,14 +184,7 @@ def test_secret_in_another_variable_is_not_shown(tmp_path: Path, name: str) -> N
 
 def test_inline_config_is_not_shown(tmp_path: Path) -> None:
     inline = json.dumps({"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
-    done = subprocess.run(
-        [*TAP, "--config", inline],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(),
-        check=False,
-    )
+    done = run_command(tmp_path, "--config", inline)
     assert (done.returncode, done.stdout) == (1, "")
     assert "--config must be the name of a file" in done.stderr
     assert_clean(done.stderr)

@@ -18,7 +18,7 @@ from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.settings import CONFIG_JSONSCHEMA
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.tap import SequenceTap
-from tests.support.harness import TAP, command_arguments, config_for, environment, run_process
+from tests.support.harness import TAP, command_arguments, config_for, environment, run_command, run_process
 
 Simulate = Callable[..., Simulator]
 
@@ -115,14 +115,7 @@ def test_bad_settings_from_the_environment_are_named(tmp_path: Path) -> None:
         ("STREAM_MAPS", "{a"),
     ):
         variables = {"TAP_SEQUENCE_CLIENT_ID": "an-id", "TAP_SEQUENCE_CLIENT_SECRET": SECRET}
-        done = subprocess.run(
-            [*TAP, "--config=ENV"],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment(**variables, **{f"TAP_SEQUENCE_{name}": value}),
-            check=False,
-        )
+        done = run_command(tmp_path, "--config=ENV", env={**variables, f"TAP_SEQUENCE_{name}": value})
         assert done.returncode == 1
         _assert_one_line(done.stderr, name.lower())
 
@@ -162,9 +155,7 @@ def test_bad_config_file_is_reported_in_one_line(tmp_path: Path, content: str | 
     path = tmp_path / "mine.json"
     if content is not None:
         path.write_text(content)
-    done = subprocess.run(
-        [*TAP, "--config", str(path)], capture_output=True, text=True, env=environment(), check=False
-    )
+    done = run_command(tmp_path, "--config", str(path))
     assert (done.returncode, done.stdout) == (1, "")
     _assert_one_line(done.stderr, str(path))
 
@@ -208,9 +199,7 @@ def test_help_and_about_describe_every_setting(tmp_path: Path) -> None:
         ["--about", "--format=markdown"],
         ["--about", "--format=json"],
     ):
-        done = subprocess.run(
-            [*TAP, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
-        )
+        done = run_command(tmp_path, *arguments)
         assert done.returncode == 0
         text = " ".join(done.stdout.split())
         for name, definition in CONFIG_JSONSCHEMA["properties"].items():
@@ -225,14 +214,8 @@ def test_option_test_with_unknown_value_is_refused(tmp_path: Path) -> None:
 
 
 def test_about_in_markdown_lists_the_streams(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*TAP, "--about", "--format=markdown"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(),
-        check=True,
-    )
+    done = run_command(tmp_path, "--about", "--format=markdown")
+    assert done.returncode == 0
     rows = done.stdout.partition("## Streams")[2].splitlines()
     for name, selected in (("activity_logs", "yes"), ("activity_log_items", "no")):
         (row,) = [row for row in rows if row.startswith(f"| {name} |")]
@@ -257,9 +240,7 @@ def test_option_test_reports_in_one_line_and_writes_no_messages(simulate: Simula
 
 
 def test_discover_without_settings_works(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*TAP, "--discover"], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=False
-    )
+    done = run_command(tmp_path, "--discover")
     assert done.returncode == 0
     streams = json.loads(done.stdout)["streams"]
     assert {stream["tap_stream_id"] for stream in streams} == {"activity_logs", "activity_log_items"}

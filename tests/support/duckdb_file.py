@@ -1,4 +1,4 @@
-"""Asks a DuckDB file with the DuckDB that its target brought, in that target's own environment."""
+"""Queries a DuckDB file with the DuckDB of the target that wrote it, in that target's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways in which an answer may say again what it was sent: encodings, cuts and places."""
+"""Ways in which a response may repeat the request: encodings, cuts and places."""
 
 from __future__ import annotations
 

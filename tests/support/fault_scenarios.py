@@ -1,4 +1,4 @@
-"""The fault matrix as data: what goes wrong, and what has to come out. tests/faults.py runs it."""
+"""The fault matrix as data: faults and expected outcomes. tests/faults.py runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Walk(Enum):
 
 
 class Outcome(StrEnum):
-    """What has to come out. A run of the healed API follows each, from the last STATE."""
+    """The expected outcome. Each run is followed by one without faults, from the last STATE."""
 
     COMPLETE = "complete"
     """Every log once, in order, exit 0; the run after it has nothing to add."""
@@ -91,7 +91,7 @@ SHORT = {"retry_budget_seconds": 5}
 IMPATIENT = {"request_timeout_seconds": 1}
 EXHAUSTED = ("Gave up after", "retry_budget_seconds", "Run again")
 
-# What may pass: the fault, what it is called, and what the error says when it does not.
+# Transient faults: the fault, its name, and what the error says if it does not pass.
 PASSING: Sequence[tuple[str, str, str]] = (
     *((str(status), str(status), f"status {status}") for status in (500, 502, 503, 504)),
     ("reset", "connection reset", "failed or was cut"),
@@ -103,7 +103,7 @@ PASSING: Sequence[tuple[str, str, str]] = (
     ("list", "a list for a body", "status 200"),
 )
 
-# What does not get better: the fault, what it is called, and what the error says.
+# Permanent faults: the fault, its name, and what the error says.
 LASTING: Sequence[tuple[str, str, Sequence[str]]] = (
     ("no-id", "a log without id", ("id",)),
     ("null-created-at", "a log with createdAt null", ("createdAt",)),
@@ -122,7 +122,8 @@ AHEAD = 20
 """Requests that may have been sent ahead, in a circle, until the walk gets there and notices."""
 
 FORWARD: Sequence[Scenario] = (
-    # The slowest first: 429s without a word double the wait each time.
+    Scenario("500 at the first request, once", COMPLETE, (11, 11), ["1=500"], ["status 500"]),
+    # The slowest early: 429s without a word double the wait each time.
     Scenario("429 six times in a row", COMPLETE, (16, 16), ["4-9=429:1"], ["status 429"]),
     Scenario(
         "500 for ever, timed",
@@ -147,7 +148,6 @@ FORWARD: Sequence[Scenario] = (
     ),
     Scenario("no pagination object, once", COMPLETE, (11, 11), ["4=no-pagination"], ["no pagination"]),
     Scenario("no pagination object, twice", COMPLETE, (12, 12), ["4-5=no-pagination"], ["no pagination"]),
-    Scenario("500 at the first request, once", COMPLETE, (11, 11), ["1=500"], ["status 500"]),
     Scenario("500 at every third request", COMPLETE, (13, 14), ["3=500", "6=500", "9=500"], ["status 500"]),
     Scenario(
         "an error that quotes secrets and an address",

@@ -1,24 +1,29 @@
-"""Runs the tap, in this process or as a process of its own, and takes its output apart."""
+"""Runs the tap, in this process or as a separate one, and parses its output."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from uv import find_uv_bin
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.tap import SequenceTap
+from tests.support.forks import SECONDS_TO_HANG, Fork, ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 VENDOR_SCHEMA = ROOT.parent / "shared" / "vendor" / "activity-logs.openapi.json"
@@ -28,7 +33,7 @@ TAP = [sys.executable, "-m", "tap_sequence"]
 
 @dataclass(frozen=True)
 class Run:
-    """What came out of a run."""
+    """The result of a run."""
 
     status: int
     messages: list[dict[str, Any]]
@@ -81,7 +86,7 @@ def as_sent(record: Mapping[str, Any], parse: Callable[[str], Any] = json.loads)
 
 
 def config_for(simulator: Simulator, **settings: Any) -> dict[str, Any]:
-    """Return a config that reads from a simulator, with the pace out of the way."""
+    """Return a config that reads from a simulator, practically without a rate limit."""
     client_id, client_secret = DEMO_CREDENTIALS
     return {
         "api_url": simulator.base_url,
@@ -120,7 +125,7 @@ def uv(*arguments: str | Path, **variables: str) -> None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return an unused port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -128,10 +133,51 @@ def free_port() -> int:
 
 
 def is_listened_on(port: int) -> bool:
-    """Whether somebody answers at a port of 127.0.0.1."""
+    """Whether a server listens on a port of 127.0.0.1."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
+
+
+_STARTING = threading.Lock()
+
+
+@cache
+def _server() -> ForkServer:
+    server = ForkServer(environment())
+    atexit.register(server.close)
+    return server
+
+
+def start_tap(
+    folder: Path,
+    *arguments: str,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+    stderr: IO[bytes] | int,
+    env: Mapping[str, str] | None = None,
+    server: ForkServer | None = None,
+) -> Fork:
+    """Start the tap's command line as a separate process, forked from one that has imported it."""
+    if server is None:
+        with _STARTING:
+            server = _server()
+    return server.start(
+        arguments, folder=folder, env=environment(**(env or {})), stdout=stdout, stderr=stderr
+    )
+
+
+def run_command(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, server: ForkServer | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the tap's command line to its end, as `start_tap` does."""
+    with tempfile.TemporaryFile() as stderr:
+        process = start_tap(folder, *arguments, stderr=stderr, env=env, server=server)
+        with process:
+            assert process.stdout is not None
+            stdout = process.stdout.read().decode()
+        stderr.seek(0)
+        status = process.wait(SECONDS_TO_HANG)
+        return subprocess.CompletedProcess(arguments, status, stdout, stderr.read().decode())
 
 
 def run_process(
@@ -141,11 +187,25 @@ def run_process(
     state: Mapping[str, Any] | None = None,
     catalog: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    server: ForkServer | None = None,
 ) -> Run:
-    """Run the tap's command line to its end."""
-    command = [*TAP, *command_arguments(folder, config, state=state, catalog=catalog), *arguments]
+    """Run the tap with settings, a state and a catalog, to its end, as `start_tap` does."""
+    arguments = (*command_arguments(folder, config, state=state, catalog=catalog), *arguments)
+    done = run_command(folder, *arguments, env=env, server=server)
+    return Run(done.returncode, parse_lines(done.stdout), done.stderr)
+
+
+def run_new_process(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    state: Mapping[str, Any] | None = None,
+    catalog: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Run:
+    """Do the same as `run_process` in a new process, including Python's own start."""
     done = subprocess.run(
-        command,
+        [*TAP, *command_arguments(folder, config, state=state, catalog=catalog)],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -159,7 +219,7 @@ def run_process(
 def command_arguments(
     folder: Path, config: Mapping[str, Any], **files: Mapping[str, Any] | None
 ) -> list[str]:
-    """Write the files that a run takes; return the arguments that name them."""
+    """Write the input files of a run; return the arguments that name them."""
     arguments = []
     for name, content in {"config": config, **files}.items():
         if content is not None:

@@ -1,4 +1,4 @@
-"""What logs are loaded into: what every target has in common, and the jobs of meltano.yml."""
+"""Targets: their common interface, and those with a job in meltano.yml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drives the plan of a run over the simulated API: no HTTP, no Singer, no clock but the one given."""
+"""Runs a sync over the simulated API, without HTTP and Singer, and with a given clock."""
 
 from __future__ import annotations
 

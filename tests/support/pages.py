@@ -1,4 +1,4 @@
-"""Takes the documentation's pages apart."""
+"""Parses the pages of the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The targets that are tried at the end of a pipe: what is installed, how each is set up, and what it makes of values."""
+"""The targets that read from a pipe: packages, configuration, and how each changes values."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ PIPES = (
         drops_nulls=True,
     ),
 )
-"""Targets that the gate has time for."""
+"""Targets that the gate tests."""
 
 SLOW_PIPES = (
     Kind(
@@ -251,4 +251,4 @@ SLOW_PIPES = (
         real="its translation",
     ),
 )
-"""Targets whose stand-ins for a warehouse take long to install and to run: before a release."""
+"""Targets tested before a release only: their stand-ins for a warehouse are slow to install and to run."""

@@ -1,4 +1,4 @@
-"""`tap-sequence | TARGET`: any target at the end of a pipe."""
+"""`tap-sequence | TARGET`, for any target."""
 
 from __future__ import annotations
 

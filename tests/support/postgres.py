@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, on loopback, from binaries that a package brings."""
+"""A PostgreSQL server for tests, on loopback, from the binaries of a package."""
 
 from __future__ import annotations
 

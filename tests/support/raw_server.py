@@ -1,4 +1,4 @@
-"""Servers for tests that look at bytes: one that answers with given bytes, and those that logging sends records to."""
+"""Servers for tests of bytes: one that responds with given bytes, and receivers of log records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs in environments of their own, and what stands in for the warehouses that targets load into."""
+"""Programs in separate environments, and stand-ins for warehouses."""
 
 from __future__ import annotations
 

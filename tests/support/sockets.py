@@ -1,4 +1,4 @@
-"""Servers that speak HTTP byte by byte, as wrong as a test wants it, and proxies."""
+"""Servers that send HTTP byte by byte, valid or not, and proxies."""
 
 from __future__ import annotations
 

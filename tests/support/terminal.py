@@ -1,4 +1,4 @@
-"""A terminal to run a program on: a pseudo-terminal, and what can be read on its screen as time goes by."""
+"""Runs a program on a pseudo-terminal, and records the screen over time."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,14 @@ from tap_sequence.singer.tap import SequenceTap
 from tap_sequence.transforms.metadata import TEXT, to_schema
 from tap_sequence.transforms.privacy import ActorEmail
 from tests.support.harness import (
-    TAP,
     Run,
     as_sent,
     catalog_entry,
     command_arguments,
     config_for,
     discover,
-    environment,
     parse_lines,
+    run_command,
     run_here,
     run_process,
     select,
@@ -227,12 +225,9 @@ each_mode = pytest.mark.parametrize(("settings", "change"), MODES, ids=NAMES)
 
 def run_text(folder: Path, *arguments: str, **variables: str) -> tuple[str, str]:
     """Run the command line successfully; return standard output and standard error."""
-    done = subprocess.run(
-        [*TAP, *arguments], capture_output=True, cwd=folder, env=environment(**variables), check=False
-    )
-    stdout, stderr = done.stdout.decode(), done.stderr.decode()
-    assert done.returncode == 0, stderr
-    return stdout, stderr
+    done = run_command(folder, *arguments, env=variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 def assert_silent_about(words: set[str], *texts: str) -> None:
