@@ -8,6 +8,7 @@ docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.p
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -62,46 +63,205 @@ class StateError(TapSequenceError):
     """The state cannot be understood, so nothing may be emitted from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much was tried before giving up.
+
+    Attributes:
+        attempts: Number of attempts.
+        seconds: Seconds since the first request was sent.
+    """
+
+    attempts: int
+    seconds: float
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.attempts} attempt{'' if self.attempts == 1 else 's'} in {self.seconds:.1f} s"
+
+
+@dataclass(eq=False)
 class RequestError(TapSequenceError):
-    """A request failed for good."""
+    """A page could not be read. Base of all errors of a request.
+
+    Attributes:
+        request: The page, which its text names: `page 7 (ASC after cursor ...)`.
+    """
+
+    request: object
 
 
-class TransientRequestError(RequestError):
-    """A request failed in a way that a later try may mend.
+@dataclass(eq=False)
+class RefusedError(RequestError):
+    """The API refused the request with a status that does not change when the request is repeated."""
+
+    kind = FailureKind.CONFIG
+    template = (
+        "Sequence refused the request for {request}: {problem}. Check api_url, api_version and the filters; their "
+        "defaults are correct."
+    )
+    problem: str
+
+
+class BadRequestError(RefusedError):
+    """The API refused this very request. If its cursor comes from an earlier run, the API no longer accepts that cursor."""
+
+
+@dataclass(eq=False)
+class CredentialsError(RequestError):
+    """The API refused the credentials (401 or 403)."""
+
+    kind = FailureKind.CONFIG
+    template = (
+        "Sequence refused the credentials in the request for {request}: {problem}. Check client_id and client_secret, "
+        "and that they belong to {host}, which environment and api_url select."
+    )
+    problem: str
+    host: str
+
+
+@dataclass(eq=False)
+class RedirectError(RequestError):
+    """The request was redirected, to `host`."""
+
+    kind = FailureKind.CONFIG
+    template = (
+        "Request for {request} was redirected to {host}. Redirects are not followed, so that your credentials go nowhere "
+        "else. Check api_url; remove it to use the address of environment."
+    )
+    host: str
+
+
+@dataclass(eq=False)
+class ResponseTooLargeError(RequestError):
+    """The page has too many bytes, or too many values."""
+
+    kind = FailureKind.CONFIG
+    template = "Request for {request} failed: {problem}. Set page_size to a smaller number."
+    problem: str
+
+
+@dataclass(eq=False)
+class UnreachableError(RequestError):
+    """Retrying cannot help: the address, the proxy or the certificates are wrong. `advice` is a sentence."""
+
+    kind = FailureKind.CONFIG
+    template = "Request for {request} failed: {problem}. Gave up after {effort}, because retrying cannot help. {advice}"
+    problem: str
+    effort: Effort
+    advice: str
+
+
+class StopReason(StrEnum):
+    """Why there is no further attempt. Completes the text of RetriesExhaustedError."""
+
+    OPTIONAL = "Optional requests are not retried."
+    BUDGET = "The next attempt would exceed retry_budget_seconds ({budget:g})."
+    RETRY_AFTER = (
+        "The API asks to wait {retry_after:.0f} s, which would exceed retry_budget_seconds ({budget:g})."
+    )
+
+
+_GAVE_UP = (
+    "Request for {request} failed: {problem}. Gave up after {effort}. {reason} Run again later: the next run resumes "
+    "from the last STATE. "
+)
+
+
+@dataclass(eq=False)
+class RetriesExhaustedError(RequestError):
+    """A failure that may pass did not pass in time.
+
+    Attributes:
+        problem: The last failure.
+        effort: What was tried.
+        stop_reason: Why there is no further attempt.
+        budget: `retry_budget_seconds`.
+        retry_after: Seconds that the API asked to wait, if it did.
+        reason: `stop_reason` in full.
+    """
+
+    kind = FailureKind.TRANSIENT
+    template = (
+        _GAVE_UP
+        + "If this persists, check api_url and any proxy, or send this message to Sequence's support."
+    )
+    problem: str
+    effort: Effort
+    stop_reason: StopReason
+    budget: float
+    retry_after: float | None
+    reason: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reason = self.stop_reason.format_map(vars(self))
+
+
+class RateLimitedError(RetriesExhaustedError):
+    """The last failure was 429: more requests than the API key allows, from all of its users together."""
+
+    template = _GAVE_UP + "If this persists, lower requests_per_minute."
+
+
+class PrefetchBudgetError(RequestError):
+    """The response does not fit into the memory for prefetched pages. The page is requested again when it is needed."""
+
+    kind = FailureKind.TRANSIENT
+
+
+@dataclass(eq=False)
+class AttemptError(TapSequenceError):
+    """One attempt failed. The client retries, or raises a RequestError with the same problem."""
+
+    template = "{problem}"
+    problem: str
+
+
+@dataclass(eq=False)
+class TransientRequestError(AttemptError):
+    """A retry may succeed.
 
     Attributes:
         retry_after: Seconds that the API asked to wait, if it did.
         is_refusal: Whether there were too many requests (429).
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, is_refusal: bool = False) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        self.is_refusal = is_refusal
+    kind = FailureKind.TRANSIENT
+    retry_after: float | None = None
+    is_refusal: bool = False
 
 
-class PageTooLargeError(RequestError):
-    """A page has more in it than can be read."""
+@dataclass(eq=False)
+class UnanswerableError(AttemptError):
+    """No retry can succeed. `advice` is a sentence that says what to do."""
+
+    kind = FailureKind.CONFIG
+    advice: str
 
 
-class UnanswerableError(RequestError):
-    """A request that no try will get answered: its address, proxy or certificates are wrong.
+class PageTooLargeError(AttemptError):
+    """The body has more values than fit into memory."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class RecordError(TapSequenceError):
+    """The id or createdAt of a log cannot be used.
 
     Attributes:
-        advice: What to do, as a sentence.
+        name: The log's id, quoted, or its number on the page.
+        problem: What is wrong with it.
+        request: The page.
     """
 
-    def __init__(self, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.advice = advice
-
-
-class BadRequestError(RequestError):
-    """The API refused the request as it stands: with a cursor from an earlier run, the cursor is no longer honoured."""
-
-
-class RecordError(TapSequenceError):
-    """The id or createdAt of a log cannot be used."""
+    template = (
+        "Log {name} on {request} cannot be loaded: {problem}. The last STATE precedes this log. Set invalid_logs to skip "
+        "to leave out such logs, and report this one to Sequence's support."
+    )
+    name: str
+    problem: str
+    request: object = "the page"
 
 
 class PaginationLoopError(TapSequenceError):

@@ -32,7 +32,7 @@ ASK = re.compile(r"(page \d+|cursor|\bid\b|totalResultSize).*Sequence's support"
 
 
 # What it says of time is of no use to a reader whose answers are wrong, however long one tries.
-BUDGET = re.compile(r"The next try would exceed retry_budget_seconds \([^)]*\)\.")
+BUDGET = re.compile(r"The next attempt would exceed retry_budget_seconds \([^)]*\)\.")
 
 
 def names_what_to_do(line: str) -> bool:
@@ -169,7 +169,7 @@ def test_the_cases_are_failures_that_last(runs: Mapping[str, list[Run]]) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        "It is broken. Gave up. The next try would exceed retry_budget_seconds (600). Run again later.",
+        "It is broken. Gave up. The next attempt would exceed retry_budget_seconds (600). Run again later.",
         "Log 'x' does not fit the schema: a number in metadata has too many digits. The run ends here.",
         "Report it to Sequence's support.",
         "The environment is wrong.",

@@ -25,7 +25,6 @@ NO_MESSAGES = (
     *("a whole number", "a text that is not empty", "a JSON object", "the value from your Sequence API"),
     *("The config file", "The state file", "The catalog file", "not UTF-8 text", "it is closed"),
     *(
-        "number … of the page",
         "a page ahead",
         "from the start",
         "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE",
@@ -36,12 +35,12 @@ NO_MESSAGES = (
     ),
     # What to do, in the words with which a message goes on.
     *(
-        "Look at HTTPS_PROXY",
-        "Look at the file",
-        "If a proxy or a private authority",
+        "Check HTTPS_PROXY",
+        "Check the file",
+        "If there is a proxy or a private",
         "Check the user and password",
     ),
-    " Did you mean …?",
+    *(" Did you mean …?", "… attempt… in … s"),
     # Why no cursors are guessed, in a line at level info.
     *("its cursors are of a kind", "too many", "the API refuses them", "the API answers them with"),
     "requests for them fail",
@@ -55,8 +54,8 @@ NO_MESSAGES = (
     *("Connected to …", "the newest log is from", "there is no log yet", ", … logs in all"),
     # How far a run is, and what it was.
     *("… emitted, … skipped", "… skipped as invalid"),
-    *("logs that differ from the documentation", "not in the schema", "not a text", "not a list"),
-    *("not an object", "NUL or half", "NaN or infinite", "nested too deeply or too long"),
+    *("logs that differ from the documentation", "not in the schema", "not a string", "not a list"),
+    *("not an object", "NUL or a lone", "NaN or infinite", "nested too deeply, or a number"),
     # The SDK's words, and those for who changes a schema.
     *("An unhandled error occurred", "…: no type for …"),
 )
