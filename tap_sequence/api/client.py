@@ -1,79 +1,51 @@
-"""The HTTP client: asks for one page, and tries again where that may help.
+"""The HTTP client: requests one page, and retries where that may help.
 
-It knows answers and tries, not walks or bookmarks. What each answer means is the table in tap_sequence/api/responses.py.
+It knows responses and attempts, not walks or bookmarks. `tap_sequence.api.responses` has the table of what each response
+means, `tap_sequence.api.retries` the retry policy.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
-
-import msgspec
-import tenacity
-import urllib3
+from typing import Protocol
+from urllib.parse import urlsplit
 
 from tap_sequence.api.addresses import PATH
-from tap_sequence.api.decoder import UNDECODABLE, PageDecoder
+from tap_sequence.api.byte_budget import ByteBudget, Reserve
+from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.envelope import describe
+from tap_sequence.api.headers import redirect_host, retry_after
 from tap_sequence.api.rate_limit import RateLimiter
-from tap_sequence.api.responses import Action, Shape, action_for
-from tap_sequence.api.transport import MAX_BODY_BYTES, ByteBudget, Response, Take, Transport, parse_http_date
+from tap_sequence.api.responses import Action, Problem, Response, Shape, action_for
+from tap_sequence.api.retries import Attempts, RetryPolicy
+from tap_sequence.api.transport import MAX_BODY_BYTES, Transport
 from tap_sequence.errors import (
     BadRequestError,
+    CredentialsError,
     PageTooLargeError,
     RecordError,
+    RedirectError,
+    RefusedError,
     RequestError,
+    ResponseTooLargeError,
     TransientRequestError,
     UnanswerableError,
+    UnreachableError,
 )
 from tap_sequence.sync.models import Page, PageRequest
 from tap_sequence.text.redaction import excerpt
 
-_TRIES_WITHOUT_PAGINATION = 3
-"""How often a page must come without `pagination` to be the last one."""
-
-_BACKOFF = tenacity.wait_exponential(multiplier=0.5, max=60)
-
-
-class _ErrorDetail(msgspec.Struct):
-    type: str | None = None
-    message: str | None = None
-
-
-class _ErrorEnvelope(msgspec.Struct):
-    """`{"error": {"type": ..., "message": ...}}` (versioning page)."""
-
-    error: _ErrorDetail
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One page being asked for, however many tries it takes.
-
-    Attributes:
-        request: The page.
-        limit: How many logs to ask for.
-        started_at: When its first request was sent, by the monotonic clock: who waits for a turn has tried nothing.
-        tries: Tries so far, the one under way included.
-        sent_at: When its last request was sent, by the same clock.
-    """
-
-    request: PageRequest
-    limit: int
-    started_at: float = math.inf
-    tries: int = 0
-    sent_at: float = 0.0
+_ATTEMPTS_WITHOUT_PAGINATION = 3
+"""How often a page must come without `pagination` before it counts as the last one."""
 
 
 class ClientSettings(Protocol):
-    """What the client needs of the settings; tap_sequence/settings.py describes each."""
+    """The settings that the client uses; tap_sequence/settings.py describes them."""
 
     api_version: str
     page_size: int
@@ -87,21 +59,21 @@ class ClientSettings(Protocol):
 
 
 class SequenceClient:
-    """Gets pages of activity logs over HTTP. Thread-safe: all threads share the pace, and wait when the API asks to.
+    """Reads pages of activity logs over HTTP. Thread-safe: all threads share the rate limit, and its pauses.
 
     Args:
         base_url: Base URL of the API, without a slash at its end.
         credentials: Client id and client secret.
-        settings: Version, page size, filters, timeout, retry budget, pace and user agent.
-        decoder: Turns a body into a page.
-        logger: Where retries are reported.
-        now: Seconds since 1970.
-        monotonic: Seconds since any moment, for durations.
-        sleep: Waits some seconds.
-        jitter: A random number from 0 to 1.
+        settings: Version, page size, filters, timeout, retry budget, rate limit and user agent.
+        decoder: Decodes bodies into pages.
+        logger: Logger for retries and other warnings.
+        now: Clock, in seconds since 1970.
+        monotonic: Monotonic clock, in seconds.
+        sleep: Waits for a number of seconds.
+        jitter: Returns a random number from 0 to 1.
     """
 
-    def __init__(  # noqa: PLR0913  # what it is made of, each named
+    def __init__(  # noqa: PLR0913  # each is named
         self,
         *,
         base_url: str,
@@ -119,20 +91,19 @@ class SequenceClient:
         self._decoder = decoder
         self._logger = logger
         self._now = now
-        self._monotonic = monotonic
         self._sleep = sleep
-        self._jitter = jitter
         self._lock = threading.Lock()
         self._in_flight = threading.BoundedSemaphore(settings.max_in_flight_requests)
-        self._budget = ByteBudget()
-        self._warned_of_version = False
+        self._byte_budget = ByteBudget()
+        self._has_warned_of_version = False
         self.requests_sent = 0
-        """Requests sent so far, each try counted."""
+        """Number of requests sent, retries included."""
         self.retries = 0
-        """How many of them tried again what had failed before."""
+        """Number of retries."""
         self.refusals = 0
-        """How many of them were answered 429."""
-        self._pace = RateLimiter(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
+        """Number of responses with status 429."""
+        self._rate_limiter = RateLimiter(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
+        self._retry_policy = RetryPolicy(settings.retry_budget_seconds, monotonic=monotonic, jitter=jitter)
         self._transport = Transport(
             base_url=base_url,
             credentials=credentials,
@@ -147,247 +118,148 @@ class SequenceClient:
         )
 
     def fetch(self, request: PageRequest, *, limit: int | None = None) -> Page:
-        """Get one page, of `limit` logs or `page_size`.
+        """Return one page.
+
+        Args:
+            request: The page.
+            limit: Maximum number of logs on it; `page_size` by default.
 
         Raises:
-            BadRequestError: The API refused the request as it stands.
-            RequestError: The request failed for good, or for longer than the retry budget.
+            BadRequestError: The API refused this very request.
+            RequestError: The request failed, and retrying did not help or cannot help.
             RecordError: A log on the page cannot be used.
         """
-        attempt = _Attempt(request, limit or self._settings.page_size)
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientRequestError),
-            wait=self._wait,
-            stop=lambda state: request.is_optional or self._is_over_budget(attempt, state.upcoming_sleep),
-            before_sleep=lambda state: self._report_retry(attempt, state),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        try:
-            return retrying(self._try, attempt)
-        except TransientRequestError as error:
-            raise self._exhausted(attempt, error) from error
-        except RecordError as error:
-            msg = f"{error} The log is on {request}."
-            raise RecordError(msg) from error
+        attempts = Attempts(request, limit or self._settings.page_size)
+        while True:
+            try:
+                return self._attempt(attempts)
+            except TransientRequestError as error:
+                seconds = self._retry_policy.delay(attempts, error)
+                self._report_retry(attempts, error, seconds)
+            except UnanswerableError as error:
+                effort = self._retry_policy.effort(attempts)
+                raise UnreachableError(request, error.problem, effort, error.advice) from error
+            except RecordError as error:
+                error.request = request
+                raise
+            self._sleep(seconds)
 
     @property
     def skipped_logs(self) -> int:
-        """How many logs were left out as invalid."""
+        """Number of logs that were skipped as invalid."""
         return self._decoder.skipped_logs
 
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
 
-    # Tries
+    # Attempts
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Return how many seconds to wait before the next try."""
-        backoff = _BACKOFF(state) + self._jitter()
-        error = state.outcome.exception() if state.outcome else None
-        asked_for = error.retry_after if isinstance(error, TransientRequestError) else None
-        # A Retry-After of nothing, or of a date gone by, is no leave to hammer.
-        return backoff if asked_for is None else max(asked_for, backoff)
-
-    def _is_over_budget(self, attempt: _Attempt, seconds: float) -> bool:
-        """Whether waiting some seconds more is longer than this page may take."""
-        return self._spent(attempt) + seconds > self._settings.retry_budget_seconds
-
-    def _spent(self, attempt: _Attempt) -> float:
-        """Return for how many seconds a page has been asked for."""
-        return max(0.0, self._monotonic() - attempt.started_at)
-
-    def _report_retry(self, attempt: _Attempt, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, TransientRequestError) and error.is_refusal:
-            self._pace.hold(state.upcoming_sleep)
+    def _report_retry(self, attempts: Attempts, error: TransientRequestError, seconds: float) -> None:
+        if error.is_refusal:
+            self._rate_limiter.hold(seconds)
         with self._lock:
             self.retries += 1
         self._logger.warning(
-            "Sequence could not be read at %s: %s. Trying again in %.1f seconds (try %d).",
-            attempt.request,
-            error,
-            state.upcoming_sleep,
-            attempt.tries + 1,
+            "Request for %s failed: %s. Retrying in %.1f s (attempt %d).",
+            attempts.request,
+            error.problem,
+            seconds,
+            attempts.count + 1,
         )
 
-    def _exhausted(self, attempt: _Attempt, error: TransientRequestError) -> RequestError:
-        """Return the error that ends a request after its last try."""
-        why = ""
-        advice = "If it stays so, check api_url and any proxy, or send this line to Sequence's support."
-        if error.is_refusal:
-            advice = "If it stays so, set requests_per_minute to less."
-        if not attempt.request.is_optional:
-            budget = f"retry_budget_seconds ({self._settings.retry_budget_seconds:g})"
-            why = f" The next try would exceed {budget}."
-            if error.retry_after is not None:
-                why = f" The API asks to wait {error.retry_after:.0f} seconds, which would exceed {budget}."
-        msg = (
-            f"Sequence could not be read at {attempt.request}: {error}. Gave up after {self._effort(attempt)}.{why} "
-            f"Run again later: the next run goes on from the last STATE. {advice}"
-        )
-        return RequestError(msg)
-
-    def _effort(self, attempt: _Attempt) -> str:
-        tries = "1 try" if attempt.tries == 1 else f"{attempt.tries} tries"
-        return f"{tries} in {self._spent(attempt):.1f} seconds"
-
-    def _try(self, attempt: _Attempt) -> Page:
-        attempt.tries += 1
-        # Only the page that the walk needs next has a number.
-        with self._budget.share(is_ahead=attempt.request.number is None) as take:
-            answer = self._answer(attempt, take)
-            page, shape, problem = self._read(answer, attempt.tries)
-        action = action_for(answer.status, shape)
+    def _attempt(self, attempts: Attempts) -> Page:
+        attempts.count += 1
+        with self._byte_budget.lease(attempts.request) as reserve:
+            response = self._send(attempts, reserve)
+            page, shape, problem = self._read(response, attempts.count)
+        action = action_for(response.status, shape)
         if action is not Action.SLOW_DOWN:
-            self._pace.answered(attempt.sent_at)
+            self._rate_limiter.accepted(attempts.sent_at)
         if action is Action.READ and page is not None:
-            self._check_version(answer)
+            self._check_version(response)
             return page
         if action in {Action.RETRY, Action.SLOW_DOWN}:
-            seconds = self._retry_after(answer)
-            if seconds is not None:
-                self._pace.hold(seconds)
-            if action is Action.SLOW_DOWN:
-                self._pace.refused(attempt.sent_at, seconds)
-                with self._lock:
-                    self.refusals += 1
-            raise TransientRequestError(problem, retry_after=seconds, is_refusal=action is Action.SLOW_DOWN)
-        if shape is Shape.TOO_LARGE:
-            msg = f"Sequence could not be read at {attempt.request}: {problem}. Set page_size to a smaller number."
-            raise RequestError(msg)
-        if action is Action.FAIL_REDIRECT:
-            problem = redirect_host(self._url, answer.headers.get("Location", ""))
-        raise self._refusal(attempt, action, problem)
+            raise self._transient(attempts, response, problem, is_refusal=action is Action.SLOW_DOWN)
+        raise self._final(attempts.request, action, response, problem)
 
-    def _refusal(self, attempt: _Attempt, action: Action, problem: str) -> RequestError:
-        """Return the error that ends a request for good."""
-        request = attempt.request
-        # Tries that came before are worth a word; a refusal of the first is what everyone expects.
-        effort = "" if attempt.tries == 1 else f" ({self._effort(attempt)})"
-        match action:
-            case Action.FAIL_CREDENTIALS:
-                msg = (
-                    f"Sequence refused the credentials at {request}: {problem}{effort}. Look at client_id and "
-                    f"client_secret, and whether they belong to {urlsplit(self._url).netloc}: environment and "
-                    "api_url choose the host."
-                )
-                return RequestError(msg)
-            case Action.FAIL_REDIRECT:
-                msg = (
-                    f"Request for {request} was redirected to {problem}{effort}. Redirects are not followed, so that your "
-                    "credentials go nowhere else. Check api_url; leave it out to use the address of the environment."
-                )
-                return RequestError(msg)
-            case _:
-                msg = (
-                    f"Sequence refused {request}: {problem}{effort}. Look at api_url, api_version and the filters; "
-                    "their defaults are right."
-                )
-                return BadRequestError(msg) if action is Action.ASK_WALK else RequestError(msg)
-
-    def _answer(self, attempt: _Attempt, take: Take) -> Response:
-        """Send the request, and return what comes of it."""
-        parameters: dict[str, str | int | None] = {
-            "limit": attempt.limit,
-            "sortOrder": attempt.request.order,
-            "after": attempt.request.cursor,
+    def _send(self, attempts: Attempts, reserve: Reserve) -> Response:
+        pause = self._rate_limiter.seconds_held
+        if pause and self._retry_policy.is_over_budget(attempts, pause):
+            # Another thread, or an optional request, was asked to wait for longer than this page may take.
+            raise TransientRequestError(Problem.PAUSED, retry_after=pause)
+        parameters = {
+            "limit": attempts.limit,
+            "sortOrder": attempts.request.order,
+            "after": attempts.request.cursor,
             "activityLogObjectId": self._settings.activity_log_object_id,
             "activityLogObjectEntityId": self._settings.activity_log_object_entity_id,
         }
-        try:
-            return self._send(attempt, parameters, take)
-        except UnanswerableError as error:
-            effort = self._effort(attempt)
-            msg = f"Sequence could not be read at {attempt.request}: {error}. Gave up after {effort}. {error.advice}"
-            raise RequestError(msg) from error
-
-    def _send(self, attempt: _Attempt, parameters: Mapping[str, Any], take: Take) -> Response:
-        held = self._pace.seconds_held
-        if held and self._is_over_budget(attempt, held):
-            # Another thread, or an optional request, was told to wait for longer than this page may take.
-            msg = "the API asked for a pause of all requests"
-            raise TransientRequestError(msg, retry_after=held)
-        # Held from before the turn comes, so that no turn is used late, in a burst with others.
+        # Acquired before the turn, so that no turn is used late, in a burst with others.
         with self._in_flight:
-            attempt.sent_at = self._pace.wait_for_turn()
-            attempt.started_at = min(attempt.started_at, attempt.sent_at)
+            attempts.sent_at = self._rate_limiter.wait_for_turn()
+            attempts.started_at = min(attempts.started_at, attempts.sent_at)
             with self._lock:
                 self.requests_sent += 1
-            return self._transport.get(self._url, parameters, take)
+            return self._transport.get(self._url, parameters, reserve)
 
-    # Answers
+    def _transient(
+        self, attempts: Attempts, response: Response, problem: str, *, is_refusal: bool
+    ) -> TransientRequestError:
+        """Return the error of a response that may be better next time, and tell the rate limiter."""
+        seconds = retry_after(response.headers, self._now())
+        if seconds is not None:
+            self._rate_limiter.hold(seconds)
+        if is_refusal:
+            self._rate_limiter.refused(attempts.sent_at, seconds)
+            with self._lock:
+                self.refusals += 1
+        return TransientRequestError(problem, retry_after=seconds, is_refusal=is_refusal)
 
-    def _read(self, answer: Response, tries: int) -> tuple[Page | None, Shape, str]:
-        """Return the page, if there is one, the shape of the body, and what is wrong."""
-        if answer.status != HTTPStatus.OK:
-            return None, Shape.NO_PAGE, _describe(answer)
-        if answer.is_too_large:
-            size = f"{MAX_BODY_BYTES // 2**20} MiB"
-            return (
-                None,
-                Shape.TOO_LARGE,
-                f"status 200 with a body of more than {size}, which no page of logs is",
-            )
-        content_type = excerpt(answer.headers.get("Content-Type", ""))
+    def _final(self, request: PageRequest, action: Action, response: Response, problem: str) -> RequestError:
+        """Return the error of a response that will not be better next time."""
+        match action:
+            case Action.FAIL_CREDENTIALS:
+                return CredentialsError(request, problem, urlsplit(self._url).netloc)
+            case Action.FAIL_REDIRECT:
+                return RedirectError(request, redirect_host(self._url, response.headers.get("Location", "")))
+            case Action.FAIL_SIZE:
+                return ResponseTooLargeError(request, problem)
+            case Action.ASK_WALK:
+                return BadRequestError(request, problem)
+            case _:
+                return RefusedError(request, problem)
+
+    # Responses
+
+    def _read(self, response: Response, attempt: int) -> tuple[Page | None, Shape, str]:
+        """Return the page, if it is one, the shape of the body, and what is wrong with it."""
+        if response.status != HTTPStatus.OK:
+            return None, Shape.NO_PAGE, describe(response)
+        if response.is_too_large:
+            return None, Shape.TOO_LARGE, Problem.TOO_MANY_BYTES.format(mebibytes=MAX_BODY_BYTES // 2**20)
         try:
-            page = self._decoder.decode(answer.body, asked_at=answer.asked_at)
+            page = self._decoder.decode(response.body, asked_at=response.asked_at)
         except TransientRequestError as error:
-            problem = f"status 200 with content type {content_type!r}, but {error}"
+            content_type = excerpt(response.headers.get("Content-Type", ""))
+            problem = Problem.UNREADABLE.format(content_type=content_type, problem=error.problem)
             return None, Shape.NO_PAGE, problem
         except PageTooLargeError as error:
-            return None, Shape.TOO_LARGE, str(error)
-        if not page.has_pagination and tries < _TRIES_WITHOUT_PAGINATION:
-            problem = (
-                "status 200 with a page that does not say whether there is a next one: it has no pagination"
-            )
-            return None, Shape.NO_PAGE, problem
+            return None, Shape.TOO_LARGE, error.problem
+        if not page.has_pagination and attempt < _ATTEMPTS_WITHOUT_PAGINATION:
+            return None, Shape.NO_PAGE, Problem.NO_PAGINATION
         return page, Shape.PAGE, ""
 
-    def _check_version(self, answer: Response) -> None:
-        version = answer.headers.get("Sequence-Version")
+    def _check_version(self, response: Response) -> None:
+        version = response.headers.get("Sequence-Version")
         if not version or version == self._settings.api_version:
             return
         with self._lock:
-            is_first, self._warned_of_version = not self._warned_of_version, True
+            is_first, self._has_warned_of_version = not self._has_warned_of_version, True
         if is_first:
             self._logger.warning(
-                "Asked for API version %s, but version %s answered: the shape of the logs may differ. See whether a newer "
-                "version of this tap asks for it.",
+                "Requested API version %s, but the API responded with version %s: logs may have another shape. Check "
+                "whether a newer version of tap-sequence requests it.",
                 self._settings.api_version,
                 excerpt(version),
             )
-
-    def _retry_after(self, answer: Response) -> float | None:
-        """Return how many seconds `Retry-After` (seconds or a date, RFC 9110) asks to wait."""
-        text = answer.headers.get("Retry-After", "").strip()
-        if text.isdecimal():
-            return float(text)
-        then = parse_http_date(text)
-        if then is None:
-            return None
-        # By the clock that wrote it, where that tells the time too.
-        now = parse_http_date(answer.headers.get("Date", ""))
-        return max(0.0, then - (self._now() if now is None else now))
-
-
-def redirect_host(url: str, location: str) -> str:
-    """Return the host that a redirect leads to, for a message: of a URL, which may hold a password, nothing else."""
-    try:
-        # As the parser sees it that would connect.
-        host = urllib3.util.parse_url(urljoin(url, location)).host
-    except ValueError:
-        host = None
-    return excerpt(host) if host else "somewhere that is not a URL"
-
-
-def _describe(answer: Response) -> str:
-    """Say what a response was: its status, and the API's own error where it gave one."""
-    text = f"status {answer.status}"
-    try:
-        detail = msgspec.json.decode(answer.body, type=_ErrorEnvelope).error
-    except UNDECODABLE:
-        return text
-    words = excerpt(": ".join(word for word in (detail.type, detail.message) if word))
-    return f"{text}, {words}" if words else text

@@ -1,7 +1,7 @@
-"""Makes a log fit the stream's schema, whatever the API sent. Pure functions.
+"""Converts a log to the stream's schema, whatever the API sent. Pure functions.
 
-What fits stays as it is. What does not fit is passed on in another form (a number in place of a text as its JSON text) or
-set aside in `unmapped`, and each difference is named, so that it can be warned of.
+Values that fit stay as they are. Other values are converted (a number in place of a string becomes its JSON text) or moved to
+`unmapped`. Each difference is returned, so that it can be reported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tap_sequence.api.lenient_json import MAX_DEPTH, NonFinite, Value, quoted, to_plain, to_text
 
 UNMAPPED = "unmapped"
-"""The field that the tap adds for what the others cannot hold."""
+"""The field that the tap adds for values that no other field can hold."""
 
 _MAX_DIFFERENCES = 50
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][\w$-]*")
@@ -22,25 +22,25 @@ _INDEX = re.compile(r"\[\d+\]")
 
 
 class Kind(StrEnum):
-    """How a value can differ from the documentation. Each value names it in the run's summary."""
+    """How a value can differ from the documentation. The members' values appear in the summary of a run."""
 
     UNKNOWN_FIELD = "not in the schema"
-    NOT_TEXT = "not a text"
+    NOT_TEXT = "not a string"
     NOT_LIST = "not a list"
     NOT_OBJECT = "not an object"
-    UNSTORABLE = "NUL or half of a surrogate pair"
+    UNSTORABLE = "NUL or a lone surrogate"
     NON_FINITE = "NaN or infinite"
-    TOO_DEEP = "nested too deeply or too long a number"
+    TOO_DEEP = "nested too deeply, or a number with too many digits"
 
 
 class Difference(NamedTuple):
-    """One way in which a log differs from the documentation.
+    """A difference between a log and the documentation.
 
     Attributes:
         kind: How it differs.
-        field: Where, with `[]` for each element of a list: `activityLogItems[].verb`.
-        parent: Path of the object that has the field.
-        name: The field's name in that object.
+        field: Path of the field, with `[]` for any element of a list: `activityLogItems[].verb`.
+        parent: Path of the object that contains the field.
+        name: Name of the field in that object.
     """
 
     kind: Kind
@@ -50,11 +50,11 @@ class Difference(NamedTuple):
 
 
 class Conformed(NamedTuple):
-    """A log that fits the schema.
+    """A log that was converted to the schema.
 
     Attributes:
-        record: The record, with `unmapped`.
-        differences: How the log differs from the documentation, each once.
+        record: The log, with `unmapped`.
+        differences: Its differences from the documentation, without duplicates.
     """
 
     record: dict[str, Any]
@@ -62,12 +62,12 @@ class Conformed(NamedTuple):
 
 
 def conform(log: Value, schema: Mapping[str, Any], *, metadata_as_text: bool) -> Conformed:
-    """Make a log fit a schema.
+    """Convert a log to a schema.
 
     Args:
-        log: The log; an object.
-        schema: The stream's JSON schema. Elements that it gives no type may be any value, as in `metadata`.
-        metadata_as_text: Whether such elements become their JSON text, in place of staying values.
+        log: The log; must be an object.
+        schema: The stream's JSON schema. Elements without a type may be any value, as in `metadata`.
+        metadata_as_text: Whether such elements become their JSON text instead of remaining values.
     """
     conformer = _Conformer(metadata_as_text=metadata_as_text)
     record = conformer.fields(log, schema, "")
@@ -76,31 +76,31 @@ def conform(log: Value, schema: Mapping[str, Any], *, metadata_as_text: bool) ->
 
 
 def unmapped_text(values: Mapping[str, str]) -> str | None:
-    """Return what `unmapped` holds.
+    """Return the value of `unmapped`: a JSON object, or None if there is nothing in it.
 
     Args:
-        values: JSON texts by their place.
+        values: JSON texts by path.
     """
     if not values:
         return None
-    return "{" + ",".join(f"{quoted(place)}:{text}" for place, text in values.items()) + "}"
+    return "{" + ",".join(f"{quoted(path)}:{text}" for path, text in values.items()) + "}"
 
 
 def to_unmapped(value: Value) -> str:
-    """Return the JSON text with which a value stands in `unmapped`; a text of that text where readers could not take it."""
+    """Return a value's JSON text for `unmapped`, itself as a JSON string if most readers could not parse it."""
     text = to_text(value, non_finite_as_text=True)
     return quoted(text) if value.is_oversized or value.depth > MAX_DEPTH else text
 
 
-def join(place: str, name: str) -> str:
-    """Return the place of a field of an object. A name that could be taken for a path is quoted."""
+def join(path: str, name: str) -> str:
+    """Return the path of a field of an object. A name that looks like a path is quoted."""
     if not _PLAIN_NAME.fullmatch(name):
-        return f"{place}[{quoted(name)}]"
-    return f"{place}.{name}" if place else name
+        return f"{path}[{quoted(name)}]"
+    return f"{path}.{name}" if path else name
 
 
 class _Conformer:
-    """Conforms one log.
+    """Converts one log.
 
     Args:
         metadata_as_text: Whether elements without a type become their JSON text.
@@ -111,82 +111,82 @@ class _Conformer:
         self.unmapped: dict[str, str] = {}
         self.differences: dict[Difference, None] = {}
 
-    # Recursion follows the schema, which is some levels deep; never the values.
+    # Recursion follows the schema, which has a few levels, never the values.
 
-    def fields(self, value: Value, schema: Mapping[str, Any], place: str) -> dict[str, Any]:
-        """Return an object's fields."""
+    def fields(self, value: Value, schema: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """Return the fields of an object."""
         result = {}
-        assert isinstance(value.content, dict)  # noqa: S101  # looked at by whoever calls
+        assert isinstance(value.content, dict)  # noqa: S101  # callers check
         for name, inner in value.content.items():
-            inner_place = join(place, name)
+            inner_path = join(path, name)
             definition = schema["properties"].get(name)
-            if definition is None or inner_place == UNMAPPED:
-                self.unmapped[inner_place] = to_unmapped(inner)
-                self._differs(Kind.UNKNOWN_FIELD, inner_place, place, name)
+            if definition is None or inner_path == UNMAPPED:
+                self.unmapped[inner_path] = to_unmapped(inner)
+                self._note(Kind.UNKNOWN_FIELD, inner_path, path, name)
             else:
-                result[name] = self._value(inner, definition, inner_place)
+                result[name] = self._value(inner, definition, inner_path)
         return result
 
-    def _value(self, value: Value, schema: Mapping[str, Any], place: str) -> Any:
+    def _value(self, value: Value, schema: Mapping[str, Any], path: str) -> Any:
         if value.content is None:
             return None
         if isinstance(value.content, NonFinite):
-            self._set_aside_non_finite(value, place)
+            self._keep_non_finite(value, path)
             return None
         if "properties" in schema:
-            return self._object(value, schema, place)
+            return self._object(value, schema, path)
         if "items" in schema:
-            return self._list(value, schema["items"], place)
-        return self._text(value, place)
+            return self._list(value, schema["items"], path)
+        return self._text(value, path)
 
-    def _object(self, value: Value, schema: Mapping[str, Any], place: str) -> dict[str, Any] | None:
+    def _object(self, value: Value, schema: Mapping[str, Any], path: str) -> dict[str, Any] | None:
         if isinstance(value.content, dict):
-            return self.fields(value, schema, place)
-        self._differs(Kind.NOT_OBJECT, place)
-        self.unmapped[place] = to_unmapped(value)
+            return self.fields(value, schema, path)
+        self._note(Kind.NOT_OBJECT, path)
+        self.unmapped[path] = to_unmapped(value)
         return None
 
-    def _list(self, value: Value, schema: Mapping[str, Any], place: str) -> list[Any]:
+    def _list(self, value: Value, schema: Mapping[str, Any], path: str) -> list[Any]:
         elements = value.content
         if not isinstance(elements, list):
-            self._differs(Kind.NOT_LIST, place)
+            self._note(Kind.NOT_LIST, path)
             elements = [value]
         conform_element = self._value if schema else self._anything
-        return [conform_element(each, schema, f"{place}[{number}]") for number, each in enumerate(elements)]
+        return [conform_element(each, schema, f"{path}[{number}]") for number, each in enumerate(elements)]
 
-    def _text(self, value: Value, place: str) -> str:
+    def _text(self, value: Value, path: str) -> str:
         if isinstance(value.content, str) and type(value.content) is str:
             if not value.is_exact:
-                self._differs(Kind.UNSTORABLE, place)
+                self._note(Kind.UNSTORABLE, path)
             return value.content
-        self._differs(Kind.NOT_TEXT, place)
-        return self._json_text(value, place)
+        self._note(Kind.NOT_TEXT, path)
+        return self._json_text(value, path)
 
-    def _anything(self, value: Value, _: Mapping[str, Any], place: str) -> Any:
-        """Return an element that the schema gives no type."""
+    def _anything(self, value: Value, _: Mapping[str, Any], path: str) -> Any:
+        """Return an element without a type in the schema."""
         if self._metadata_as_text:
-            return self._json_text(value, place)
+            return self._json_text(value, path)
         if value.is_oversized or value.depth > MAX_DEPTH:
-            self._differs(Kind.TOO_DEEP, place)
-            return self._json_text(value, place)
-        self._set_aside_non_finite(value, place)
+            self._note(Kind.TOO_DEEP, path)
+            return self._json_text(value, path)
+        self._keep_non_finite(value, path)
         return to_plain(value)
 
-    def _json_text(self, value: Value, place: str) -> str:
-        self._set_aside_non_finite(value, place)
+    def _json_text(self, value: Value, path: str) -> str:
+        self._keep_non_finite(value, path)
         return to_text(value)
 
-    def _set_aside_non_finite(self, value: Value, place: str) -> None:
-        """Put every NaN and infinity in a value into `unmapped`; say what else in it had to be replaced."""
+    def _keep_non_finite(self, value: Value, path: str) -> None:
+        """Copy every NaN and infinity in a value to `unmapped`, and note replaced characters."""
         if value.is_exact:
             return
         if value.depth > MAX_DEPTH:
-            # The places in it would be longer than the value.
-            self.unmapped[place] = to_unmapped(value)
-            self._differs(Kind.NON_FINITE, place)
+            # The paths in it would be longer than the value.
+            self.unmapped[path] = to_unmapped(value)
+            self._note(Kind.NON_FINITE, path)
             return
         found = False
-        todo = [(place, value)]
+        todo = [(path, value)]
         while todo:
             where, each = todo.pop()
             if each.is_exact:
@@ -199,9 +199,9 @@ class _Conformer:
                     todo += [(f"{where}[{number}]", inner) for number, inner in enumerate(elements)]
                 case NonFinite() as number:
                     self.unmapped[where] = quoted(str(number))
-        self._differs(Kind.NON_FINITE if found else Kind.UNSTORABLE, place)
+        self._note(Kind.NON_FINITE if found else Kind.UNSTORABLE, path)
 
-    def _differs(self, kind: Kind, place: str, parent: str = "", name: str = "") -> None:
+    def _note(self, kind: Kind, path: str, parent: str = "", name: str = "") -> None:
         if len(self.differences) < _MAX_DIFFERENCES:
-            general, general_parent = _INDEX.sub("[]", place), _INDEX.sub("[]", parent)
+            general, general_parent = _INDEX.sub("[]", path), _INDEX.sub("[]", parent)
             self.differences[Difference(kind, general, general_parent, name)] = None

@@ -1,7 +1,7 @@
-"""HTTP connections on which one deadline bounds a whole request: connecting, headers and body.
+"""HTTP connections with one deadline for a whole request: connecting, headers and body.
 
-A socket's timeout bounds each of its operations, so a server that sends a byte now and then, or one `100 Continue` after
-another, could hold a request for ever. Here each operation may take only what is left until the deadline.
+A socket's timeout applies to each operation, so a server that sends a byte now and then, or one `100 Continue` after
+another, could hold a request forever. Here each operation may take only the time that is left until the deadline.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ else:
     from typing_extensions import override
 
 MAX_INTERIM_RESPONSES = 20
-"""Most responses such as `103 Early Hints` to skip before the final one."""
+"""Maximum number of interim responses (such as `103 Early Hints`) before the final one."""
 
 _SUCCESSFUL = range(200, 300)
-_INTERIM = range(102, 200)  # 101 would be a change of protocol, which nobody asks for.
+_INTERIM = range(102, 200)  # 101 would change the protocol, which is never requested.
 
 
 class DeadlineError(TimeoutError):
@@ -42,23 +42,23 @@ class DeadlineError(TimeoutError):
 
 
 class TunnelError(OSError):
-    """The proxy did not connect: it answered with another status than 2xx."""
+    """The proxy did not connect: it responded with a status other than 2xx."""
 
 
 class ProxyRefusedError(TunnelError):
-    """The proxy does not connect for this user, or not to this host: 401, 403 or 407."""
+    """The proxy refused to connect (401, 403 or 407): it does not accept this user, or does not allow this host."""
 
 
 class InterimResponsesError(http.client.HTTPException):
-    """Interim responses, and no end of them."""
+    """There were too many interim responses."""
 
 
 class Deadline:
-    """A moment by which something must have ended.
+    """A point in time by which a request must be complete.
 
     Args:
-        seconds: How far away it is.
-        monotonic: Seconds since any moment.
+        seconds: Seconds from now.
+        monotonic: Monotonic clock, in seconds.
     """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -66,10 +66,10 @@ class Deadline:
         self._at = monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return how many seconds are left, more than none.
+        """Return how many seconds are left, always more than 0.
 
         Raises:
-            DeadlineError: None are.
+            DeadlineError: The deadline has passed.
         """
         seconds = self._at - self._monotonic()
         if seconds <= 0:
@@ -78,7 +78,7 @@ class Deadline:
 
 
 DEADLINE: ContextVar[Deadline] = ContextVar("DEADLINE")
-"""The deadline of the request that this thread makes. Set it before each request."""
+"""Deadline of the current request of this thread. Set it before each request."""
 
 
 class _Reader(io.RawIOBase):
@@ -112,7 +112,7 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Reader(self.fp.detach(), sock, DEADLINE.get()))
 
-    # http.client skips `100 Continue` alone, however often it comes.
+    # http.client skips only `100 Continue`, and any number of them.
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(MAX_INTERIM_RESPONSES):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed
@@ -184,7 +184,7 @@ _POOLS = {"http": _Pool, "https": _HTTPSPool}
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Lets a session of requests keep to the DEADLINE of its thread."""
+    """Makes a requests session keep to the DEADLINE of its thread."""
 
     @override
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -194,7 +194,7 @@ class BoundedAdapter(HTTPAdapter):
     @override
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)
-        # Proxies of other kinds connect in their own way.
+        # Other kinds of proxies connect in their own way.
         if type(manager) is urllib3.ProxyManager:
             manager.pool_classes_by_scheme = _POOLS
         return manager

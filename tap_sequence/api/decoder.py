@@ -1,8 +1,8 @@
-"""Turns the body of a response into a page of logs that fit the schema.
+"""Decodes the body of a response into a page of logs that fit the schema.
 
-The types that msgspec checks with are derived from the JSON schema, so that there is one source of truth. The common
-case costs one pass of compiled code. A log that does not fit is made to fit by `tap_sequence.api.conform`; a field that
-it finds unknown is learned, so that logs that have it are read by compiled code from then on.
+The types that msgspec validates with are derived from the JSON schema, the single source of truth. The common case takes one
+pass of compiled code. A log that does not fit is converted by `tap_sequence.api.conform`; a field that the schema does not
+list is learned, so that compiled code decodes later logs with it.
 """
 
 from __future__ import annotations
@@ -12,53 +12,38 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from enum import StrEnum
 from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from tap_sequence.api.conform import (
-    UNMAPPED,
-    Difference,
-    Kind,
-    conform,
-)
-from tap_sequence.api.lenient_json import (
-    BYTE_ORDER_MARK,
-    MAX_DEPTH,
-    Value,
-    read_json,
-    to_plain,
-)
+from tap_sequence.api.conform import UNMAPPED, Difference, Kind, conform
+from tap_sequence.api.envelope import UNDECODABLE, next_cursor, split, total_of
+from tap_sequence.api.lenient_json import BYTE_ORDER_MARK, MAX_DEPTH, Value, read_json
 from tap_sequence.api.page_checks import check_encoding, check_size, has_nul
 from tap_sequence.api.record_types import RecordTypes, UnusualError, check_value, type_from_schema
-from tap_sequence.errors import RecordError, TransientRequestError
+from tap_sequence.errors import RecordError
 from tap_sequence.sync.models import Page, Record
 from tap_sequence.sync.timestamps import parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
-"""What decoding JSON may raise; the last two for JSON nested too deeply, and for a number too large for a Decimal."""
-
-
-_LOOKED_AT_BYTES = 2**13
-_LONGEST_TOTAL = 15  # digits
 _MAX_LEARNED_FIELDS = 50
 _MAX_REMEMBERED_LOGS = 100_000
-_NAME_THAT_IS_NOT_LEARNED = re.compile(r'["\\\x00-\x1f]')
+_UNLEARNABLE_NAME = re.compile(r'["\\\x00-\x1f]')
 _ELEMENTS_DECODER = msgspec.json.Decoder(list[Any], float_hook=Decimal)
-_MANY_BYTES_OF_ELEMENTS = 2 * MAX_DEPTH
-"""Elements of fewer bytes than these in all are neither nested too deeply nor too long."""
+_MIN_SUSPICIOUS_BYTES = 2 * MAX_DEPTH
+"""Elements of fewer bytes than this in all can be neither nested too deeply nor too long."""
 
 
-class _Envelope(msgspec.Struct):
-    """What a response has to be before its logs are looked at one by one."""
+class RecordProblem(StrEnum):
+    """Why a log cannot be used. Completes messages."""
 
-    items: list[msgspec.Raw] | None
-    pagination: Any = None
-
-
-_ENVELOPE_DECODER = msgspec.json.Decoder(_Envelope, float_hook=Decimal)
+    NOT_AN_OBJECT = "it is not an object"
+    NO_ID = "it has no id"
+    NO_CREATED_AT = "it has no createdAt"
+    CREATED_AT_NOT_A_STRING = "createdAt is not a string"
+    CREATED_AT_NOT_A_TIME = "createdAt is not a time"
 
 
 class _InvalidLogError(Exception):
@@ -66,23 +51,23 @@ class _InvalidLogError(Exception):
 
     Attributes:
         log_id: The log's id, if it has one.
-        kind: The problem, without what differs from log to log.
+        problem: The problem.
     """
 
-    def __init__(self, log_id: str | None, kind: str, detail: str = "") -> None:
-        super().__init__(kind + detail)
+    def __init__(self, log_id: str | None, problem: RecordProblem, detail: str = "") -> None:
+        super().__init__(problem + detail)
         self.log_id = log_id
-        self.kind = kind
+        self.problem = problem
 
 
 class PageDecoder:
-    """Decodes response bodies for one stream. Thread-safe.
+    """Decodes response bodies. Thread-safe.
 
     Args:
         schema: The stream's JSON schema, as the API documents it.
-        logger: Where logs that are left out are warned of.
-        metadata_as_text: Whether elements that the schema gives no type become their JSON text.
-        skip_invalid_logs: Whether to leave out logs whose id or createdAt cannot be used.
+        logger: Logger for warnings about skipped logs.
+        metadata_as_text: Whether elements without a type in the schema become their JSON text.
+        skip_invalid_logs: Whether to skip logs whose id or createdAt cannot be used.
     """
 
     def __init__(
@@ -104,20 +89,24 @@ class PageDecoder:
         self._types = RecordTypes(schema, {})
         self._lock = threading.Lock()
         self._skipped: set[int] = set()
-        self._problems: set[str] = set()
+        self._problems: set[RecordProblem] = set()
 
     @property
     def skipped_logs(self) -> int:
-        """How many different logs were left out."""
+        """Number of different logs that were skipped."""
         return len(self._skipped)
 
     def decode(self, body: bytes, *, asked_at: int) -> Page:
-        """Turn a body into a page.
+        """Decode a body into a page.
+
+        Args:
+            body: The body, decompressed.
+            asked_at: `Page.asked_at`.
 
         Raises:
-            TransientRequestError: The body is not what the endpoint answers with; another try may mend it.
+            TransientRequestError: The body is not a page; a retry may succeed.
             PageTooLargeError: There are too many values in it.
-            RecordError: The id or createdAt of a log cannot be used, and such logs are not left out.
+            RecordError: The id or createdAt of a log cannot be used, and such logs are not skipped.
         """
         body = body.removeprefix(BYTE_ORDER_MARK)
         check_size(body)
@@ -125,62 +114,62 @@ class PageDecoder:
         try:
             check_encoding(body)
             if has_nul(body):
-                raise UnusualError  # noqa: TRY301  # the way of all bodies that are not plain
+                raise UnusualError  # noqa: TRY301  # handled like all unusual bodies
             page = types.page_decoder.decode(body)
-            logs = tuple(self._to_logs(page.items or (), types))
+            records = tuple(self._to_records(page.items or (), types))
             pagination = page.pagination
         except (*UNDECODABLE, ValueError, OverflowError, UnusualError) as error:
-            items, pagination = _split(body, error)
-            logs = tuple(self._decode_each(items))
-        after, has_pagination = _after(pagination)
+            items, pagination = split(body, error)
+            records = tuple(self._decode_each(items))
+        after, has_pagination = next_cursor(pagination)
         return Page(
-            records=logs,
+            records=records,
             after=after,
-            total=_total(pagination),
+            total=total_of(pagination),
             asked_at=asked_at,
             size=len(body),
             has_pagination=has_pagination,
         )
 
-    def _to_logs(self, records: Iterable[Any], types: RecordTypes) -> list[Record]:
-        """Make logs of what compiled code decoded.
+    def _to_records(self, logs: Iterable[Any], types: RecordTypes) -> list[Record]:
+        """Make records of what compiled code decoded.
 
         Raises:
             ValueError, OverflowError: A createdAt is not a time.
-            UnusualError, DecodeError: There is more to look at than compiled code does.
+            UnusualError, DecodeError: A log needs a closer look than compiled code takes.
         """
         to_elements, gatherer = self._to_elements, types.gatherer
-        logs = []
+        records = []
         differences: tuple[Difference, ...] = ()
-        for record in records:
-            for item in record.activityLogItems or ():
+        for log in logs:
+            for item in log.activityLogItems or ():
                 if item is not None and item.metadata:
                     item.metadata = to_elements(item.metadata)
             if gatherer is not None:
                 found: list[str] = []
                 by_field: dict[str, Difference] = {}
-                gatherer.gather(record, "", found, by_field)
+                gatherer.gather(log, "", found, by_field)
                 if found:
-                    record.unmapped = "{" + ",".join(found) + "}"
+                    log.unmapped = "{" + ",".join(found) + "}"
                 differences = tuple(by_field.values())
-            log_id, created_at = record.id, record.createdAt
+            log_id, created_at = log.id, log.createdAt
             if not log_id:
                 raise UnusualError
-            logs.append(Record(log_id, parse_timestamp(created_at), created_at, record, differences))
-        return logs
+            records.append(Record(log_id, parse_timestamp(created_at), created_at, log, differences))
+        return records
 
     def _decode_each(self, items: Iterable[bytes]) -> Iterator[Record]:
         for place, item in enumerate(items, 1):
-            log = self._decode_one(item, place)
-            if log is not None:
-                yield log
+            record = self._decode_one(item, place)
+            if record is not None:
+                yield record
 
     def _decode_one(self, source: bytes, place: int) -> Record | None:
-        """Decode one log; return None where it is left out."""
+        """Decode one log; return None if it is skipped."""
         if not has_nul(source):
             types = self._types
             try:
-                return self._to_logs([types.log_decoder.decode(source)], types)[0]
+                return self._to_records([types.log_decoder.decode(source)], types)[0]
             except (*UNDECODABLE, ValueError, OverflowError, UnusualError):
                 pass
         try:
@@ -191,28 +180,29 @@ class PageDecoder:
 
     def _conform(self, value: Value) -> Record:
         if not isinstance(value.content, dict):
-            raise _InvalidLogError(None, "it is not an object")
+            raise _InvalidLogError(None, RecordProblem.NOT_AN_OBJECT)
         conformed = conform(value, self._schema, metadata_as_text=self._metadata_as_text)
         log_id, text = conformed.record.get("id"), conformed.record.get("createdAt")
         if not log_id:
-            raise _InvalidLogError(log_id, "it has no id")
+            raise _InvalidLogError(log_id, RecordProblem.NO_ID)
         if text is None:
-            raise _InvalidLogError(log_id, "it has no createdAt")
+            raise _InvalidLogError(log_id, RecordProblem.NO_CREATED_AT)
         if type(value.content["createdAt"].content) is not str:
-            raise _InvalidLogError(log_id, "createdAt is not a text")
+            raise _InvalidLogError(log_id, RecordProblem.CREATED_AT_NOT_A_STRING)
         try:
             moment = parse_timestamp(text)
         except (ValueError, OverflowError):
-            raise _InvalidLogError(log_id, "createdAt is not a time", f": {excerpt(repr(text))}") from None
+            detail = f": {excerpt(repr(text))}"
+            raise _InvalidLogError(log_id, RecordProblem.CREATED_AT_NOT_A_TIME, detail) from None
         for difference in conformed.differences:
             if difference.kind is Kind.UNKNOWN_FIELD:
                 self._learn(difference.parent, difference.name)
-        record = msgspec.convert(conformed.record, self._conformed_type)
-        return Record(log_id, moment, text, record, conformed.differences)
+        log = msgspec.convert(conformed.record, self._conformed_type)
+        return Record(log_id, moment, text, log, conformed.differences)
 
     def _learn(self, path: str, name: str) -> None:
-        """Have compiled code read a field from now on that the schema does not know."""
-        if _NAME_THAT_IS_NOT_LEARNED.search(name) or (path, name) == ("", UNMAPPED):
+        """Let compiled code decode a field from now on that the schema does not list."""
+        if _UNLEARNABLE_NAME.search(name) or (path, name) == ("", UNMAPPED):
             return
         with self._lock:
             learned = self._types.learned
@@ -221,102 +211,23 @@ class PageDecoder:
                 self._types = self._types.with_field(self._schema, path, name)
 
     def _reject(self, error: _InvalidLogError, source: bytes, place: int) -> None:
-        """Leave out a log that cannot be used, or raise RecordError."""
-        name = excerpt(repr(error.log_id)) if error.log_id else f"number {place} of the page"
+        """Skip a log that cannot be used, or raise RecordError."""
+        name = excerpt(repr(error.log_id)) if error.log_id else f"number {place}"
         if not self._skips_invalid_logs:
-            msg = (
-                f"Log {name} cannot be loaded: {error}. The last STATE stands before this log. Set invalid_logs to skip "
-                "to leave such logs out, and report this one to Sequence's support."
-            )
-            raise RecordError(msg)
+            raise RecordError(name, str(error))
         with self._lock:
             # A page may be read more than once.
             if len(self._skipped) < _MAX_REMEMBERED_LOGS:
                 self._skipped.add(hash(source))
-            is_first = error.kind not in self._problems
-            self._problems.add(error.kind)
+            is_first = error.problem not in self._problems
+            self._problems.add(error.problem)
         if is_first:
             self._logger.warning(
-                "Log %s is left out, as invalid_logs is skip: %s. Report it to Sequence's support. Others for the same reason "
-                "are only counted.",
+                "Log %s of a page is skipped (invalid_logs is skip): %s. Report it to Sequence's support. Further logs with "
+                "this problem are only counted.",
                 name,
                 error,
             )
-
-
-# The envelope
-
-
-def _split(body: bytes, why: Exception) -> tuple[Iterable[bytes], Any]:
-    """Take a body apart into its logs, and return them with its pagination.
-
-    Args:
-        body: The body.
-        why: What made it necessary; told where the body is not a page.
-
-    Raises:
-        TransientRequestError: The body is not a page.
-    """
-    try:
-        check_encoding(body)
-        try:
-            envelope = _ENVELOPE_DECODER.decode(body)
-        except UNDECODABLE as error:
-            why = error
-        else:
-            return map(bytes, envelope.items or ()), envelope.pagination
-        page = msgspec.convert(read_json(body).content, dict[str, Any])
-        items = msgspec.convert(page["items"].content, list[Any] | None)
-    except (ValueError, LookupError):
-        msg = f"the answer is not a page of activity logs ({excerpt(str(why))}); it begins with {quote(body)}"
-        raise TransientRequestError(msg) from None
-    return [item.source for item in items or ()], _plain_pagination(page.get("pagination"))
-
-
-def _plain_pagination(pagination: Value | None) -> Any:
-    """Return what `pagination` holds, with empty lists for values that are of no use in it."""
-    if pagination is None or not isinstance(pagination.content, dict):
-        return None
-    return {
-        name: [] if value.depth or value.is_oversized else to_plain(value)
-        for name, value in pagination.content.items()
-    }
-
-
-def _after(pagination: Any) -> tuple[str | None, bool]:
-    """Return the cursor of the next page, and whether the page says at all whether there is one."""
-    if not isinstance(pagination, dict):
-        return None, False
-    after = pagination.get("after")
-    if isinstance(after, bool):
-        return None, not after
-    if isinstance(after, int | float | Decimal):
-        return str(after), True
-    if isinstance(after, str | None):
-        return after or None, True
-    return None, False
-
-
-def _total(pagination: Any) -> int | None:
-    """Return the number of logs in the list, where the API gives one that can be one."""
-    total = pagination.get("totalResultSize") if isinstance(pagination, dict) else None
-    if isinstance(total, bool) or not isinstance(total, int | Decimal | str):
-        return None
-    try:
-        number = Decimal(total)
-    except ArithmeticError:
-        return None
-    if not number.is_finite() or number < 0 or number.adjusted() > _LONGEST_TOTAL or number % 1:
-        return None
-    return int(number)
-
-
-# Checks that compiled code leaves out
-
-
-def quote(body: bytes) -> str:
-    """Return the beginning of a body, cleaned, for a message."""
-    return repr(excerpt(body[:_LOOKED_AT_BYTES].decode("utf-8", errors="replace")))
 
 
 # Values without a type
@@ -327,9 +238,9 @@ def _to_texts(elements: list[msgspec.Raw]) -> list[Any]:
 
 
 def _to_values(elements: list[msgspec.Raw]) -> list[Any]:
-    # All at once: for one element after another the calls cost more than what they do.
+    # All at once: decoding them one by one costs more in calls than in work.
     source = b"[%b]" % b",".join(elements)
-    if len(source) > _MANY_BYTES_OF_ELEMENTS:
+    if len(source) > _MIN_SUSPICIOUS_BYTES:
         for raw in elements:
             check_value(bytes(raw))
     values: list[Any] = _ELEMENTS_DECODER.decode(source)

@@ -1,7 +1,7 @@
-r"""Reads JSON that stricter readers refuse, and keeps the text of every value.
+r"""A JSON reader that is more lenient than others, and keeps the source text of every value.
 
-Beside what RFC 8259 allows it reads NaN and the infinities, half of a surrogate pair (`"\ud800"`), numbers of any length
-and values nested to any depth. Neither reading nor writing recurses.
+In addition to RFC 8259 it accepts NaN and the infinities, lone surrogates (`"\ud800"`), numbers of any length and values
+nested to any depth. Neither reading nor writing recurses.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from decimal import Decimal
 from typing import Any
 
 MAX_DEPTH = 100
-"""Levels of nesting that every reader of JSON copes with."""
+"""Levels of nesting that every JSON reader accepts."""
 
 MAX_DIGITS = 4300
-"""Digits of a number that Python reads without being told to."""
+"""Digits of a number that Python parses by default."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Number(str):
-    """A number as it was written."""
+    """A number as written in the source."""
 
     __slots__ = ()
 
@@ -36,11 +36,10 @@ class Value:
     """A JSON value.
 
     Attributes:
-        content: What it is. Texts and keys hold U+FFFD in place of NUL and halves of surrogate pairs, as no warehouse
-            stores either.
-        depth: Levels of lists and objects in it; 0 for a scalar.
-        is_exact: Whether its text can be passed on as it was written.
-        is_oversized: Whether a number in it is too long for most readers.
+        content: The value. Strings and keys have U+FFFD in place of NUL and lone surrogates, which warehouses cannot store.
+        depth: Levels of lists and objects; 0 for a scalar.
+        is_exact: Whether its source can be emitted unchanged.
+        is_oversized: Whether it contains a number that is too long for most readers.
     """
 
     __slots__ = ("_end", "_source", "_start", "content", "depth", "is_exact", "is_oversized")
@@ -54,11 +53,11 @@ class Value:
 
     @property
     def source(self) -> bytes:
-        """The value as it was written."""
+        """The source of the value."""
         return self._source[self._start : self._end]
 
     def put(self, inner: Value, key: str) -> None:
-        """Put a value into this one, under a key where this is an object."""
+        """Add an inner value, under a key if this is an object."""
         if inner.depth >= self.depth:
             self.depth = inner.depth + 1
         if not inner.is_exact:
@@ -71,7 +70,7 @@ class Value:
             self.content[key] = inner
 
     def close(self, end: int) -> None:
-        """Say where the value ends in its source."""
+        """Set the end of the value in its source."""
         self._end = end
 
 
@@ -93,7 +92,7 @@ _AFTER_VALUE = re.compile(_SPACE + rb"([,\]}])")
 _WORDS: dict[bytes, bool | None] = {b"true": True, b"false": False, b"null": None}
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _DIGITS = re.compile(r"\d")
-_MAX_EXPONENT_DIGITS = 17  # what a Decimal holds
+_MAX_EXPONENT_DIGITS = 17  # the most that Decimal supports
 
 
 def read_json(source: bytes) -> Value:
@@ -103,13 +102,13 @@ def read_json(source: bytes) -> Value:
         source: UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: It is not JSON, not even with what this reader takes beside.
+        ValueError: It is not JSON, not even by the lenient rules of this reader.
     """
     return _Reader(source).read()
 
 
 class _Reader:
-    """Reads one value, with a stack of its own.
+    """Reads one value with an explicit stack.
 
     Args:
         source: The value.
@@ -139,7 +138,7 @@ class _Reader:
                 return value
 
     def _next_value(self) -> Value | None:
-        """Read a value; or open one that has others in it, and return None."""
+        """Return the next value; or open a list or object, and return None."""
         found = self._match(_VALUE)
         kind = str(found.lastgroup)
         token, start = found[kind], found.start(kind)
@@ -180,7 +179,7 @@ class _Reader:
         self._keys[-1] = key
 
     def _closes(self) -> bool:
-        """Read what comes after a value: the end of the one around it, or a comma, and then a key in an object."""
+        """Read on after a value: to the end of its container (return True), or past a comma and, in an object, the next key."""
         is_list = isinstance(self._open[-1].content, list)
         mark = self._match(_AFTER_VALUE)[1]
         if mark == (b"]" if is_list else b"}"):
@@ -203,7 +202,7 @@ class _Reader:
 
 
 def _read_text(token: bytes) -> tuple[str, bool]:
-    """Return the text in a token, and whether nothing in it had to be replaced."""
+    """Return the string in a token, and whether it is unchanged: nothing in it had to be replaced."""
     if b"\\" not in token:
         return token[1:-1].decode(), True
     text = json.loads(token)
@@ -219,11 +218,11 @@ def _is_oversized(number: bytes) -> bool:
 
 
 def to_text(value: Value, *, non_finite_as_text: bool = False) -> str:
-    """Return a value as JSON text: as it was written, wherever that can be passed on.
+    """Return the JSON text of a value: its source, wherever that can be emitted unchanged.
 
     Args:
         value: The value.
-        non_finite_as_text: Whether NaN and the infinities become texts, in place of null.
+        non_finite_as_text: Whether NaN and the infinities become strings instead of null.
     """
     parts: list[str] = []
     todo: list[Value | str] = [value]
@@ -251,12 +250,12 @@ def to_text(value: Value, *, non_finite_as_text: bool = False) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as JSON."""
+    """Return a string as JSON."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def to_plain(value: Value) -> Any:
-    """Return a value as plain Python, with null for NaN and the infinities. Only for one of MAX_DEPTH and no more."""
+    """Return a value as plain Python, with None for NaN and the infinities. Its depth must not exceed MAX_DEPTH."""
     match value.content:
         case dict() as fields:
             return {key: to_plain(inner) for key, inner in fields.items()}

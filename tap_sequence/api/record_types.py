@@ -1,4 +1,4 @@
-"""The types that logs are decoded with, made from the schema, and from the fields that the API has beside it."""
+"""The types that logs are decoded with, derived from the schema and from fields that the schema does not list."""
 
 from __future__ import annotations
 
@@ -10,27 +10,18 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from tap_sequence.api.conform import (
-    UNMAPPED,
-    Difference,
-    Kind,
-    join,
-)
-from tap_sequence.api.lenient_json import (
-    MAX_DEPTH,
-    MAX_DIGITS,
-    quoted,
-)
+from tap_sequence.api.conform import UNMAPPED, Difference, Kind, join
+from tap_sequence.api.lenient_json import MAX_DEPTH, MAX_DIGITS, quoted
 
 _LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % (MAX_DIGITS + 1))
 
 
 class UnusualError(Exception):
-    """Compiled code takes a log, but something in it needs a closer look."""
+    """Compiled code accepts a log, but something in it needs a closer look."""
 
 
 Learned = Mapping[str, Mapping[str, str]]
-"""Fields that the schema does not know, by the path of the object that has them: their attribute in the struct, and name."""
+"""Fields that the schema does not list, by the path of their object: names by attribute of the struct."""
 
 
 def type_from_schema(
@@ -41,17 +32,17 @@ def type_from_schema(
     learned: Learned | None = None,
     path: str = "",
 ) -> Any:
-    """Derive the type that msgspec checks and decodes with from a JSON schema.
+    """Derive the type that msgspec validates and decodes with from a JSON schema.
 
-    Objects become structs that refuse unknown fields; a field that is not required may be absent, and stays absent
-    when it is written again. One that can only be null is null when it is absent.
+    Objects become structs that reject unknown fields. A field that is not required may be absent, and is then absent from the
+    output. A field that can only be null is null when it is absent.
 
     Args:
         schema: The JSON schema.
-        name: What to call the type.
-        any_type: The type of what the schema gives no type.
-        learned: Fields to take as they are, beside those in the schema.
-        path: Where the schema is within that of a log.
+        name: Name of the type.
+        any_type: Type of values without a type in the schema.
+        learned: Fields in addition to those in the schema, kept as raw JSON.
+        path: Path of the schema within that of a log.
     """
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -104,12 +95,12 @@ def _struct_from_schema(
 
 
 class _Learned(NamedTuple):
-    """A field that the schema does not know, and that compiled code reads all the same.
+    """A field that the schema does not list, but that compiled code decodes.
 
     Attributes:
         attribute: Its attribute in the struct.
-        suffix: What it adds to the place of its object, as it stands in a JSON text.
-        difference: What it is reported as.
+        suffix: What it adds to the path of its object, escaped for JSON.
+        difference: How it is reported.
     """
 
     attribute: str
@@ -118,11 +109,11 @@ class _Learned(NamedTuple):
 
 
 class _Gatherer(NamedTuple):
-    """Takes learned fields out of a decoded object.
+    """Moves learned fields out of a decoded object.
 
     Attributes:
-        own: The object's learned fields.
-        inner: The fields in which there are further ones, what they add to the object's place, and what takes them out.
+        own: Learned fields of the object itself.
+        inner: Fields that contain further ones: their name, what they add to the object's path, and their gatherer.
     """
 
     own: Sequence[_Learned]
@@ -130,7 +121,7 @@ class _Gatherer(NamedTuple):
 
     @classmethod
     def of(cls, schema: Mapping[str, Any], learned: Learned, path: str = "") -> Self | None:
-        """Return what takes out all that is learned, or None where that is nothing."""
+        """Return the gatherer of all learned fields, or None if there are none."""
         inner = []
         for field, definition in schema.get("properties", {}).items():
             where = join(path, field)
@@ -166,16 +157,16 @@ class _Gatherer(NamedTuple):
 
 
 class RecordTypes:
-    """What logs are decoded with.
+    """The decoders of pages and logs.
 
     Args:
         schema: The stream's JSON schema.
-        learned: Fields beside those in the schema.
+        learned: Fields in addition to those in the schema.
     """
 
     def __init__(self, schema: Mapping[str, Any], learned: Learned) -> None:
         self.learned = learned
-        # What the API calls `unmapped` is not the tap's.
+        # A field `unmapped` of the API is not the tap's.
         as_sent = {**schema, "properties": {**schema["properties"], UNMAPPED: {"type": "null"}}}
         log_type = type_from_schema(as_sent, "ActivityLog", any_type=msgspec.Raw, learned=learned)
         page_type = msgspec.defstruct(
@@ -186,7 +177,7 @@ class RecordTypes:
         self.gatherer = _Gatherer.of(schema, learned)
 
     def with_field(self, schema: Mapping[str, Any], path: str, name: str) -> RecordTypes:
-        """Return types that know one field more."""
+        """Return types with one more learned field."""
         fields = self.learned.get(path, {})
         return RecordTypes(schema, {**self.learned, path: {**fields, f"learned_{len(fields)}": name}})
 
@@ -199,7 +190,7 @@ def _plain_text(raw: msgspec.Raw) -> str:
 
 
 def check_value(source: bytes) -> None:
-    """Raise UnusualError where a value may be nested too deeply, or have too long a number in it."""
+    """Raise UnusualError if a value may be nested too deeply, or contain a number that is too long."""
     if len(source) > 2 * MAX_DEPTH and source.count(b"[") + source.count(b"{") > MAX_DEPTH:
         raise UnusualError
     if len(source) > MAX_DIGITS and _LONG_NUMBER.search(source):

@@ -1,1 +1,1 @@
-"""Text from outside, made fit to be shown: printable, short, without secrets and addresses."""
+"""Makes text from outside fit for messages: printable, short, without secrets and e-mail addresses."""

@@ -1,7 +1,8 @@
-"""Finds secrets in text, however they are written there.
+"""Finds secrets in text, in any encoding.
 
-Two rules. `SecretMask.apply` puts a setting's name in place of its whole value. `SecretMask.holds_part` says whether any
-few characters in a row of a secret are left, whatever encoding they are in; a text that holds some is not shown at all.
+There are two rules. `SecretMask.apply` replaces the whole value of a secret with the name of its setting.
+`SecretMask.holds_part` tells whether a few consecutive characters of a secret are left, in any encoding; such a text is not
+shown at all.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from urllib.parse import quote, quote_plus
 
 _SHORTEST_FOUND_ANYWHERE = 4
 _SHORTEST_RUN = 4
-# An id may be a UUIDv7, whose beginning it shares with all that were made in the same weeks, logs and cursors included.
+# An id may be a UUIDv7, which begins like all others from the same weeks, including ids of logs and cursors.
 _SHORTEST_RUNS = {"client_id": 8}
 
-_MOST_ROUNDS = 8
-_LAST_CODE = 0x10FFFF
+_MAX_ROUNDS = 8
+_MAX_CODE_POINT = 0x10FFFF
 
-# No more backslashes than that: looking for any number of them would take forever in a text of nothing else.
+# The number of backslashes is bounded: otherwise a text of nothing but backslashes would take forever.
 _ESCAPE = re.compile(
     r"\\{1,8}u\{(?P<braced>[0-9a-f]{1,6})\}"
     r"|\\{1,8}(?-i:U)(?P<eight>[0-9a-f]{8})"
@@ -36,12 +37,12 @@ _ESCAPE = re.compile(
 )
 _QUOTED_PRINTABLE = re.compile(r"=(?P<two>[0-9a-f]{2})", re.IGNORECASE)
 _HEX_RUN = re.compile(r"[0-9a-fA-F](?:[\s:,;x\\-]{0,4}[0-9a-fA-F]){7,}")
-_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
-_NO_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
+_NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 
 
 class SecretMask:
-    """Takes secrets out of text, and says whether a part of one is left."""
+    """Removes secrets from text, and detects parts of them."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -49,16 +50,16 @@ class SecretMask:
         self._runs: set[str] = set()
 
     def add(self, secrets: Mapping[str, str]) -> None:
-        """Hide these values from now on.
+        """Hide more values from now on.
 
         Args:
-            secrets: Values by the setting that they belong to, whose name stands in their place.
+            secrets: Values by the name of their setting, which replaces them.
         """
         for setting, value in secrets.items():
             for form in _forms(value):
                 self._names.setdefault(form, f"<{setting}>")
             length = min(_SHORTEST_RUNS.get(setting, _SHORTEST_RUN), max(len(value), _SHORTEST_RUN))
-            # UTF-8 that is taken for Latin-1, as headers, percent escapes and base64 are here.
+            # UTF-8 decoded as Latin-1, as headers, percent escapes and base64 are here.
             misread = value.encode(errors="surrogatepass").decode("latin-1")
             for text in (value, misread):
                 for spelling in _spellings(text):
@@ -70,7 +71,7 @@ class SecretMask:
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 for form in _forms(encode(pair).decode()):
                     self._names.setdefault(form, "<Authorization>")
-        # The longest first: one secret may be part of another.
+        # The longest first, because one secret may be part of another.
         forms = sorted((form for form in self._names if form), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(_pattern_of, forms))) if forms else None
 
@@ -81,18 +82,18 @@ class SecretMask:
         return self._pattern.sub(lambda match: self._names[match[0]], text)
 
     def holds_part(self, text: str) -> bool:
-        """Whether any four characters in a row of a secret (of client_id: eight) are in `text`, in any encoding."""
+        """Whether four consecutive characters of a secret (of client_id: eight) are in `text`, in any encoding."""
         if not self._runs:
             return False
         return any(run in candidate for candidate in _candidates(text) for run in self._runs)
 
 
 def readings(text: str) -> Iterator[str]:
-    """Yield a text, and what it says when its escapes are undone: once, twice, and so on until nothing changes."""
+    """Yield a text, and the same text with its escapes undone once, twice, and so on until nothing changes."""
     yield text
     for with_quoted_printable in (False, True):
         current = text
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             undone = html.unescape(_ESCAPE.sub(_character, current))
             if with_quoted_printable:
                 undone = _QUOTED_PRINTABLE.sub(_character, undone)
@@ -103,10 +104,10 @@ def readings(text: str) -> Iterator[str]:
 
 
 def decoded(text: str) -> Iterator[str]:
-    """Yield what base64 and hexadecimal digits in a text may stand for, with bytes as Latin-1."""
+    """Yield what base64 and hexadecimal digits in a text may encode, with bytes as Latin-1."""
     packed = text.replace("-", "+").replace("_", "/")
-    # With and without its two signs: a token may be broken by anything that is not a letter or a digit.
-    for symbols in dict.fromkeys((_NO_BASE64.sub("", packed), _NO_ALPHANUMERIC.sub("", text))):
+    # With and without the two symbols: a token may be split by anything that is not a letter or a digit.
+    for symbols in dict.fromkeys((_NOT_BASE64.sub("", packed), _NOT_ALPHANUMERIC.sub("", text))):
         for start in range(4):
             part = symbols[start:]
             if len(part) > 1:
@@ -119,7 +120,7 @@ def decoded(text: str) -> Iterator[str]:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """Yield all in which a secret might be seen."""
+    """Yield all readings of a text in which a secret might appear."""
     for reading in readings(text):
         yield from _spellings(reading)
         for each in decoded(reading):
@@ -127,34 +128,34 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _character(match: re.Match[str]) -> str:
-    """Return the character that an escape stands for; a space for a line's end and the like."""
+    """Return the character that an escape encodes; a space for line ends and other white space."""
     kind = match.lastgroup or ""
     if kind == "itself":
         return match[kind]
     if kind == "space":
         return " "
     code = int(match[kind], 8 if kind == "octal" else 16)
-    return chr(code) if code <= _LAST_CODE else " "
+    return chr(code) if code <= _MAX_CODE_POINT else " "
 
 
 def _spellings(text: str) -> tuple[str, str]:
-    """Return a text without what differs between ways to write the same: as it is, and letters and digits alone."""
+    """Return a text normalized, and its letters and digits alone."""
     plain = _plain(text)
     return plain, "".join(filter(str.isalnum, plain))
 
 
 def _plain(text: str) -> str:
     if not text.isascii():
-        # Halves of a surrogate pair, as JSON escapes them, become one character.
+        # Surrogate pairs, as JSON escapes them, become one character.
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         text = unicodedata.normalize("NFKD", text)
     return text.casefold()
 
 
 def _forms(value: str) -> Iterable[str]:
-    """Return the ways in which a value is written in logs, JSON, tracebacks and URLs."""
+    """Return the spellings of a value in messages, JSON, tracebacks and URLs."""
     forms = [value, value.strip(), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
-    # A value that is not text is refused later, by a message that must not show it either.
+    # A value with lone surrogates is rejected later, with a message that must not show it either.
     as_bytes = value.encode(errors="surrogatepass")
     return {*forms, repr(value)[1:-1], quote(as_bytes), quote(as_bytes, safe=""), quote_plus(as_bytes)}
 
@@ -162,5 +163,5 @@ def _forms(value: str) -> Iterable[str]:
 def _pattern_of(form: str) -> str:
     if len(form) >= _SHORTEST_FOUND_ANYWHERE:
         return re.escape(form)
-    # So short a text is part of every other word. It is taken out only where it stands as a value.
+    # Such a short text is part of many words. It is replaced only where it is a value.
     return rf"(?<=[\"'=:]){re.escape(form)}(?=[\"'&]|$)"

@@ -13,8 +13,9 @@ import requests
 import urllib3
 
 from tap_sequence.api.addresses import PATH, canonical_url, is_loopback
-from tap_sequence.api.client import SequenceClient, redirect_host
+from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.headers import redirect_host
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
 from tap_sequence.errors import RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
@@ -261,19 +262,19 @@ def test_credentials_go_to_the_address_that_was_checked(simulate: Simulate) -> N
     [
         (r"https://evil.example\@eu.sequencehq.com/api", "a backslash"),
         ("https://eu.sequencehq.com\\.evil.example", "a backslash"),
-        ("https://eu.sequencehq.com\t.evil.example", "cannot be printed"),
-        ("https://eu.sequencehq.com/api\n", "cannot be printed"),
+        ("https://eu.sequencehq.com\t.evil.example", "unprintable"),
+        ("https://eu.sequencehq.com/api\n", "unprintable"),
         (" https://eu.sequencehq.com/api", "a space"),
-        ("https://eu.sequencehq.com@evil.example/", "no credentials"),
-        ("https://eu.sequencehq.com/@evil.example", "no credentials"),
-        ("https://eu.sequencehq.com?", "no query"),
-        ("https://eu.sequencehq.com#", "no query"),
-        ("https://eu.sequencehq%2ecom", "cannot be"),
-        ("https://eu.sequencehq.com/\u202eipa", "cannot be printed"),
-        ("http://127.1/api", "https only"),
-        ("http://2130706433/api", "https only"),
-        ("http://0x7f000001/api", "https only"),
-        ("http://localhost.evil.example/api", "https only"),
+        ("https://eu.sequencehq.com@evil.example/", "not contain credentials"),
+        ("https://eu.sequencehq.com/@evil.example", "not contain credentials"),
+        ("https://eu.sequencehq.com?", "not contain a query"),
+        ("https://eu.sequencehq.com#", "not contain a query"),
+        ("https://eu.sequencehq%2ecom", "valid host"),
+        ("https://eu.sequencehq.com/\u202eipa", "unprintable"),
+        ("http://127.1/api", "must start with https://"),
+        ("http://2130706433/api", "must start with https://"),
+        ("http://0x7f000001/api", "must start with https://"),
+        ("http://localhost.evil.example/api", "must start with https://"),
     ],
 )
 def test_an_address_that_may_be_read_in_two_ways_is_refused(url: str, words: str) -> None:

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
-from tap_sequence.api.client import SequenceClient, _describe
+from tap_sequence.api.byte_budget import MAX_AHEAD_BYTES
+from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
-from tap_sequence.api.responses import ACTIONS, Action, Shape, action_for
+from tap_sequence.api.envelope import describe
+from tap_sequence.api.responses import ACTIONS, Action, Response, Shape, action_for
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.api.transport import MAX_AHEAD_BYTES, AheadTooLargeError, Response
-from tap_sequence.errors import BadRequestError, RecordError, RequestError
+from tap_sequence.errors import BadRequestError, PrefetchBudgetError, RecordError, RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator, UnknownCursor
 from tap_sequence.sync.models import PageRequest, SortOrder
@@ -194,7 +195,9 @@ def test_what_the_api_calls_its_version_leaves_a_warning_on_its_line(
     )
     client.fetch(FIRST)
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert line.startswith("Asked for API version 2024-07-30, but version 2  <e-mail> xxx")
+    assert line.startswith(
+        "Requested API version 2024-07-30, but the API responded with version 2  <e-mail> xxx"
+    )
     assert len(line) < 500
 
 
@@ -248,11 +251,11 @@ def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> N
 def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1-=429:601")]), sleep=never)
     with pytest.raises(
-        RequestError, match=r"1 try in .*asks to wait 601 seconds, .*retry_budget_seconds \(600\)"
+        RequestError, match=r"1 attempt in .*asks to wait 601 s, .*retry_budget_seconds \(600\)"
     ):
         client.fetch(FIRST)
     # Nor does the next page wait for it.
-    with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] seconds"):
+    with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] s"):
         client.fetch(FIRST)
     assert client.requests_sent == 1
 
@@ -263,7 +266,7 @@ def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simu
         simulate(1, faults=[Fault.parse("1-=500")]), sleep=clock.advance, monotonic=clock, jitter=lambda: 0.0
     )
     with pytest.raises(
-        RequestError, match=r"at page 1 .*status 500, SimulatedFault.*after 16 tries in 543.5 seconds"
+        RequestError, match=r"for page 1 .*status 500, SimulatedFault.*after 16 attempts in 543.5 s"
     ):
         client.fetch(FIRST)
 
@@ -349,13 +352,15 @@ def test_a_page_of_just_under_the_limit_is_read(simulate: Simulate) -> None:
 
 def test_a_long_error_page_is_not_read_to_its_end_and_its_status_counts(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1=error:404:" + "x" * 2**21)]))
-    with pytest.raises(RequestError, match=r"Sequence refused page 1 .*: status 404\. Look at"):
+    with pytest.raises(RequestError, match=r"Sequence refused the request for page 1 .*: status 404\. Check"):
         client.fetch(FIRST)
 
 
 def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1=401"), Fault.parse("1=cut")]))
-    with pytest.raises(RequestError, match=r"refused the credentials at page 1 .*: status 401\. Look at"):
+    with pytest.raises(
+        RequestError, match=r"refused the credentials in the request for page 1 .*: status 401\. Check"
+    ):
         client.fetch(FIRST)
 
 
@@ -368,12 +373,12 @@ AHEAD = dataclasses.replace(FIRST, number=None)
 def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=huge:13")]), sleep=never)
     for _ in range(3):
-        with pytest.raises(AheadTooLargeError):
+        with pytest.raises(PrefetchBudgetError):
             client.fetch(AHEAD)
     assert client.requests_sent == 3
     # Nothing of it was kept from the others.
     assert client.fetch(FIRST).records
-    assert client._budget._left == MAX_AHEAD_BYTES
+    assert client._byte_budget._left == MAX_AHEAD_BYTES
 
 
 def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> None:
@@ -385,7 +390,7 @@ def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> No
         ready.wait()
         try:
             outcomes.append(bool(client.fetch(AHEAD).records))
-        except AheadTooLargeError:
+        except PrefetchBudgetError:
             outcomes.append(False)
 
     threads = [threading.Thread(target=fetch) for _ in range(16)]
@@ -395,7 +400,7 @@ def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> No
         thread.join()
     assert len(outcomes) == 16
     assert False in outcomes
-    assert client._budget._left == MAX_AHEAD_BYTES
+    assert client._byte_budget._left == MAX_AHEAD_BYTES
     assert client.fetch(AHEAD).records
 
 
@@ -428,7 +433,7 @@ def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
     cursor = client.fetch(FIRST).after
     with pytest.raises(RecordError, match=words) as error:
         client.fetch(PageRequest(SortOrder.ASCENDING, cursor, 2))
-    named = "number 10 of the page" if fault == "no-id" else simulator.store.ids()[19]
+    named = "number 10 on page 2" if fault == "no-id" else simulator.store.ids()[19]
     assert named in str(error.value)
     assert f"page 2 (ASC after cursor {cursor})" in str(error.value)
     assert client.requests_sent == 2
@@ -452,7 +457,9 @@ def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_
     answer = dataclasses.replace(answer, body=b'{"data": []}')
     page, shape, problem = client_for(simulate(1))._read(answer, 1)
     assert (page, shape) == (None, Shape.NO_PAGE)
-    assert problem.startswith(f"status 200 with content type {content_type!r}, but the answer is not a page")
+    assert problem.startswith(
+        f"status 200 with content type {content_type!r}, but the response is not a page"
+    )
 
 
 def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None:
@@ -479,7 +486,7 @@ def test_a_cursor_that_holds_anything_leaves_a_message_on_its_line(simulate: Sim
 
 def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
     body = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    assert _describe(Response(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
+    assert describe(Response(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
 
 
 # The way there
@@ -517,7 +524,7 @@ def test_a_wrong_environment_fails_at_once_naming_the_variable(
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv(variable, value)
     client = client_for(simulate(), base_url="https://sequence.invalid/api", sleep=never)
-    with pytest.raises(RequestError, match=f"at page 1 .*Look at .*{words}") as error:
+    with pytest.raises(RequestError, match=f"for page 1 .*Check .*{words}") as error:
         client.fetch(FIRST)
     assert "pw" not in str(error.value)
 
@@ -546,7 +553,7 @@ def test_a_connection_that_fails_is_tried_again(
         monkeypatch.setenv(name, value)
     clock = Clock()
     client = client_for(simulate(), base_url=base_url, sleep=clock.advance, monotonic=clock)
-    with pytest.raises(RequestError, match=f"{words}.*Gave up after 1[0-9] tries") as error:
+    with pytest.raises(RequestError, match=f"{words}.*Gave up after 1[0-9] attempts") as error:
         client.fetch(FIRST)
     assert "pw" not in str(error.value)
 
@@ -564,7 +571,7 @@ def test_a_name_that_is_not_resolved_is_tried_again_and_no_proxy_is_asked_where_
     client = client_for(
         simulate(), base_url="https://sequence.invalid/api", sleep=clock.advance, monotonic=clock
     )
-    words = "connection to sequence.invalid failed or was cut .Name or service not known.* Gave up after 1[0-9] tries"
+    words = "connection to sequence.invalid failed or was cut .Name or service not known.* Gave up after 1[0-9] attempts"
     with pytest.raises(RequestError, match=words):
         client.fetch(FIRST)
 
@@ -618,5 +625,5 @@ def test_a_bundle_without_certificates_fails_at_once(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed[1].with_name("key.pem")))
-    with pytest.raises(RequestError, match=r"certificates to trust cannot be read.*REQUESTS_CA_BUNDLE"):
+    with pytest.raises(RequestError, match=r"trusted certificates cannot be read.*REQUESTS_CA_BUNDLE"):
         tls_client(simulate(), self_signed[0]).fetch(FIRST)

@@ -272,7 +272,7 @@ def test_a_proxy_that_refuses_is_reported_at_once(
 
     with serving(refuse) as proxy, pytest.raises(RequestError) as error:
         through(f"http://me:pw@127.0.0.1:{proxy.port}").fetch(FIRST)
-    words = f"refused to connect to sequence.invalid (status {status[:3].decode()}). Gave up after 1 try"
+    words = f"refused to connect to sequence.invalid (status {status[:3].decode()}). Gave up after 1 attempt"
     assert words in str(error.value)
     assert "Check the user and password" in str(error.value)
     assert "pw" not in str(error.value)
@@ -292,9 +292,7 @@ def test_a_proxy_that_fails_may_work_later_and_its_status_is_named(
         client = client_for(
             simulate(), base_url="https://sequence.invalid/api", sleep=clock.advance, monotonic=clock
         )
-        words = (
-            r"the proxy that HTTPS_PROXY or ALL_PROXY names failed .status 503.*Gave up after 1[0-9] tries"
-        )
+        words = r"the proxy set in HTTPS_PROXY or ALL_PROXY failed .status 503.*Gave up after 1[0-9] attempts"
         with pytest.raises(RequestError, match=words):
             client.fetch(FIRST)
 
@@ -309,7 +307,7 @@ def test_a_proxy_that_fails_may_work_later_and_its_status_is_named(
 def test_an_address_of_a_proxy_that_cannot_be_is_reported_at_once_naming_the_variable(
     through: Callable[[str], SequenceClient], proxy: str
 ) -> None:
-    with pytest.raises(RequestError, match="Look at HTTPS_PROXY and ALL_PROXY") as error:
+    with pytest.raises(RequestError, match="Check HTTPS_PROXY and ALL_PROXY") as error:
         through(proxy).fetch(FIRST)
     assert "u:p" not in str(error.value)
 

@@ -256,10 +256,10 @@ def test_hash_and_drop_work_on_logs_with_nothing_in_them() -> None:
 # Logs that cannot be used
 
 INVALID_LOGS: list[tuple[dict[str, Any], str, str]] = [
-    ({"id": None}, "number 2 of the page", "it has no id"),
-    ({"id": ""}, "number 2 of the page", "it has no id"),
+    ({"id": None}, "number 2", "it has no id"),
+    ({"id": ""}, "number 2", "it has no id"),
     ({"createdAt": None}, repr(FULL_LOG["id"]), "it has no createdAt"),
-    ({"createdAt": 1_760_000_000}, repr(FULL_LOG["id"]), "createdAt is not a text"),
+    ({"createdAt": 1_760_000_000}, repr(FULL_LOG["id"]), "createdAt is not a string"),
     ({"createdAt": "yesterday"}, repr(FULL_LOG["id"]), "createdAt is not a time: 'yesterday'"),
     ({"id": 7, "createdAt": "ada@example.com"}, "'7'", "createdAt is not a time: '<e-mail>'"),
 ]
@@ -271,13 +271,13 @@ def test_a_log_that_cannot_be_used_is_named_with_the_reason_and_the_setting(
 ) -> None:
     with pytest.raises(RecordError) as error:
         decoder().decode(body_of(LOGS[0], {**FULL_LOG, **fields}, LOGS[1]), asked_at=0)
-    assert str(error.value).startswith(f"Log {name} cannot be loaded: {reason}.")
+    assert str(error.value).startswith(f"Log {name} on the page cannot be loaded: {reason}.")
     assert "Set invalid_logs to skip" in str(error.value)
 
 
 @pytest.mark.parametrize("log", [None, "text", 7, [], {}])
 def test_what_is_no_log_at_all_is_one_that_cannot_be_used(log: Any) -> None:
-    with pytest.raises(RecordError, match="Log number 2 of the page cannot be loaded"):
+    with pytest.raises(RecordError, match="Log number 2 on the page cannot be loaded"):
         decoder().decode(body_of(LOGS[0], log), asked_at=0)
 
 
@@ -291,7 +291,7 @@ def test_with_skip_it_is_left_out_warned_of_once_for_a_reason_and_counted_once(
         assert [log.id for log in page.records] == [LOGS[0]["id"], LOGS[1]["id"]]
     assert page_decoder.skipped_logs == len(bad)
     assert len(caplog.records) == 4
-    assert "Log number 2 of the page is left out, as invalid_logs is skip: it has no id." in caplog.text
+    assert "Log number 2 of a page is skipped (invalid_logs is skip): it has no id." in caplog.text
 
 
 def test_an_id_that_is_a_number_can_be_used() -> None:
@@ -325,7 +325,7 @@ def test_each_difference_is_warned_of_once_with_the_first_log_and_counted(
     assert "a field that the schema does not list: brandNew." in caplog.text
     assert report.summary() is not None
     assert "brandNew (not in the schema) in 4" in str(report.summary())
-    assert "origin (not a text) in 1" in str(report.summary())
+    assert "origin (not a string) in 1" in str(report.summary())
     assert report_of(*decoder().decode(body_of(FULL_LOG), asked_at=0).records).summary() is None
 
 

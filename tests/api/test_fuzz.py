@@ -30,9 +30,9 @@ from jsonschema import Draft202012Validator
 
 from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.headers import parse_http_date
 from tap_sequence.api.lenient_json import MAX_DEPTH, NonFinite, Value, read_json, to_plain, to_text
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.api.transport import parse_http_date
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.simulator import Options, SimulatedApi

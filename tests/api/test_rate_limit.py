@@ -96,7 +96,7 @@ def send_for(
         clock.now += latency
         if wait is None:
             tries = 0
-            pace.answered(sent_at)
+            pace.accepted(sent_at)
         else:
             tries += 1
             backoff = min(0.5 * 2 ** (tries - 1), 60) + jitter.random()
@@ -167,7 +167,7 @@ def test_a_key_whose_limit_others_use_up_is_still_asked_now_and_then() -> None:
     for _ in range(20):
         pace.refused(pace.wait_for_turn(), None)
         clock.now += 30
-        pace.answered(pace.wait_for_turn())
+        pace.accepted(pace.wait_for_turn())
     assert pace.requests_per_minute >= 60
 
 
@@ -191,7 +191,7 @@ def test_refusals_of_requests_that_were_under_way_together_are_one() -> None:
     sent = [pace.wait_for_turn() for _ in range(4)]
     pace.refused(sent[0], 1)
     slower = pace.requests_per_minute
-    pace.answered(sent[0])
+    pace.accepted(sent[0])
     clock.now += 0.001
     for sent_at in sent[1:]:
         pace.refused(sent_at, 1)

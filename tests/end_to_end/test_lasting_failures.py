@@ -31,7 +31,7 @@ ASK = re.compile(r"(page \d+|cursor|\bid\b|totalResultSize).*Sequence's support"
 
 
 # What it says of time is of no use to a reader whose answers are wrong, however long one tries.
-BUDGET = re.compile(r"The next try would exceed retry_budget_seconds \([^)]*\)\.")
+BUDGET = re.compile(r"The next attempt would exceed retry_budget_seconds \([^)]*\)\.")
 
 
 def names_what_to_do(line: str) -> bool:
@@ -166,7 +166,7 @@ def test_lasting_cases_fail_in_both_runs(runs: Mapping[str, list[Run]]) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "It is broken. Gave up. The next try would exceed retry_budget_seconds (600). Run again later.",
+        "It is broken. Gave up. The next attempt would exceed retry_budget_seconds (600). Run again later.",
         "Log 'x' does not fit the schema: a number in metadata has too many digits. The run ends here.",
         "Report it to Sequence's support.",
         "The environment is wrong.",

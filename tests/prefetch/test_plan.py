@@ -172,7 +172,7 @@ def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
 
     def fetch_with_faults(request: PageRequest) -> Page:
         if request.number is None and rng.random() < share:
-            raise rng.choice([RequestError("down"), BadRequestError("refused")])
+            raise rng.choice([RequestError("down"), BadRequestError("a page", "refused")])
         return fetch(request)
 
     reading = SteppedPrefetchPool(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)

@@ -1,6 +1,6 @@
 """docs/troubleshooting.md has a row for every message of the code, and for nothing else.
 
-Messages are the templates of the errors in tap_sequence/errors.py, what is logged as a warning, and the problems and
+Messages are the templates of the errors in tap_sequence/errors/, what is logged as a warning, and the problems and
 reasons that complete either. A module declares those in an enum named `...Problem` or `...Reason`, in a table named
 `...FAILURES`, `...PROBLEMS`, `...REASONS` or `...WARNINGS`, or yields them.
 """
@@ -172,7 +172,10 @@ def test_rows_have_a_cause_and_a_cure() -> None:
 def test_error_class_has_a_kind_and_is_raised(error: type[TapSequenceError]) -> None:
     assert isinstance(error.kind, FailureKind)
     raised = {
-        name for path, module in MODULES.items() if path.name != "errors.py" for name in names_used(module)
+        name
+        for path, module in MODULES.items()
+        if PACKAGE / "errors" not in path.parents
+        for name in names_used(module)
     }
     assert error.__name__ in raised or error.__subclasses__()
 

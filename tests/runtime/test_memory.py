@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tap_sequence.api.transport import MAX_AHEAD_BYTES, MAX_BODY_BYTES
+from tap_sequence.api.byte_budget import MAX_AHEAD_BYTES
+from tap_sequence.api.transport import MAX_BODY_BYTES
 from tap_sequence.simulator import Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
 from tests.conftest import tabulate

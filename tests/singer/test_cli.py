@@ -233,7 +233,7 @@ def test_option_test_reports_in_one_line_and_writes_no_messages(simulate: Simula
     wrong = run_process(tmp_path, config_for(simulator, client_secret="wrong"), "--test")
     assert (wrong.status, wrong.messages) == (1, [])
     (line,) = wrong.stderr.splitlines()
-    assert "Look at client_id and client_secret" in line
+    assert "Check client_id and client_secret" in line
     simulator.api.forget_requests()
     run_process(tmp_path, config_for(simulator), "--test")
     assert [request.query["limit"] for request in simulator.requests] == ["1"]

@@ -174,7 +174,7 @@ FORWARD: Sequence[Scenario] = (
         FAILS,
         (4, 4),
         ["4=429:3600"],
-        ["asks to wait 3600 seconds", "retry_budget_seconds"],
+        ["asks to wait 3600 s", "retry_budget_seconds"],
         settings=SHORT,
     ),
     # The network
@@ -273,7 +273,7 @@ FORWARD: Sequence[Scenario] = (
         COMPLETE,
         (10, 10),
         ["4-=other-version:2031-01-01"],
-        ["Asked for API version 2024-07-30, but version 2031-01-01 answered"],
+        ["Requested API version 2024-07-30, but the API responded with version 2031-01-01"],
     ),
     # The walk
     Scenario("after missing midway, once", COMPLETE, (13, 13), ["4=no-after"]),

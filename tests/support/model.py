@@ -12,7 +12,7 @@ from typing import Any
 
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.errors import BadRequestError, RequestError, TapSequenceError
+from tap_sequence.errors import BadRequestError, RefusedError, TapSequenceError
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.simulator import SimulatedApi
 from tap_sequence.simulator.api import ACTIVITY_LOGS_PATH
@@ -71,9 +71,9 @@ def fetch_from(
             headers,
         )
         if response.status == 400:
-            raise BadRequestError(response.body.decode())
+            raise BadRequestError(request, response.body.decode())
         if response.status != 200:
-            raise RequestError(response.body.decode())
+            raise RefusedError(request, response.body.decode())
         return _DECODER.decode(response.body, asked_at=asked_at)
 
     return fetch

@@ -20,8 +20,8 @@ from singer_sdk.logging import ConsoleFormatter, StructuredFormatter
 
 from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.responses import Response
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
-from tap_sequence.api.transport import Response
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of

@@ -1,0 +1,142 @@
+"""Errors of what the user provides: settings, input files, catalog, state and stream maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tap_sequence.errors.base import FailureKind, TapSequenceError
+
+_NOTHING_EMITTED = (
+    "Nothing was emitted. Fix the state, or run once without it to read the whole activity log again."
+)
+
+
+@dataclass(eq=False)
+class SettingsError(TapSequenceError):
+    """Settings are unknown, missing or out of range.
+
+    Attributes:
+        problems: What is wrong with each, separated by semicolons.
+    """
+
+    kind = FailureKind.CONFIG
+    template = "Settings: {problems}."
+
+    problems: str
+
+
+class InputFileError(TapSequenceError):
+    """A file named on the command line cannot be read, or does not hold a JSON object."""
+
+    kind = FailureKind.CONFIG
+
+
+class InlineConfigError(InputFileError):
+    """`--config` was given settings in place of a file's name."""
+
+    template = "--config must be the name of a file (got its content). Write the settings to a file, or use --config=ENV."
+
+
+@dataclass(eq=False)
+class UnreadableFileError(InputFileError):
+    """The file is missing, not readable, or not UTF-8 text."""
+
+    template = "{file} cannot be read: {reason}. Check {option}."
+
+    file: str
+    reason: str
+    option: str
+
+
+@dataclass(eq=False)
+class EmptyFileError(InputFileError):
+    """The file is empty; a state file often is after a failed run."""
+
+    template = "{file} is empty. Omit {option}, or write a JSON object to the file."
+
+    file: str
+    option: str
+
+
+@dataclass(eq=False)
+class InvalidJsonError(InputFileError):
+    """The file is not JSON, or nested too deeply to be parsed."""
+
+    template = "{file} is not valid JSON: {reason}. Fix the file."
+
+    file: str
+    reason: str
+
+
+@dataclass(eq=False)
+class NotAnObjectError(InputFileError):
+    """The file is JSON, but not an object."""
+
+    template = "{file} must be a JSON object (got {found}). Fix the file."
+
+    file: str
+    found: str
+
+
+class CatalogError(TapSequenceError):
+    """The catalog cannot be followed."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class MixedReplicationMethodsError(CatalogError):
+    """Streams that are read together have different replication methods."""
+
+    template = (
+        "The catalog gives {streams} different replication methods, but they are read together. Nothing was emitted. "
+        "Give them the same replication-method, or select one of them."
+    )
+
+    streams: str
+
+
+class StateError(TapSequenceError):
+    """The state cannot be used, so nothing may be emitted from it."""
+
+    kind = FailureKind.CONFIG
+
+
+class NotSingerStateError(StateError):
+    """The state has no `bookmarks`, or they are not objects."""
+
+    template = (
+        'The state is not a Singer state, which looks like {{"bookmarks": {{"activity_logs": {{…}}}}}}. '
+        + _NOTHING_EMITTED
+    )
+
+
+@dataclass(eq=False)
+class StreamStateError(StateError):
+    """The state of a stream does not have the shape that the tap, or the SDK, writes."""
+
+    template = "The state of stream {stream} cannot be understood: {problem}. " + _NOTHING_EMITTED
+
+    stream: str
+    problem: str
+
+
+@dataclass(eq=False)
+class FutureStateError(StateError):
+    """The state is a time alone, and that time is still to come."""
+
+    replication_key_value: str
+    template = (
+        "The state cannot be used: its replication_key_value ({replication_key_value}) is in the future, so that every log "
+        f"would be skipped. {_NOTHING_EMITTED}"
+    )
+
+
+@dataclass(eq=False)
+class StreamMapError(TapSequenceError):
+    """A stream map is wrong, or failed at a record."""
+
+    kind = FailureKind.CONFIG
+    template = "stream_maps cannot be applied: {reason}. Check stream_maps in the settings."
+
+    reason: str
