@@ -15,7 +15,8 @@ import msgspec
 
 from tap_sequence.api.addresses import API_URLS, DEFAULT_PORTS, canonical_url
 from tap_sequence.api.differences import DifferenceReport
-from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA, SCHEMAS
+from tap_sequence.api.schemas import SCHEMAS
+from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan
 from tap_sequence.prefetch.pool import PrefetchPool
@@ -122,8 +123,9 @@ class Source:
             base_url=self.base_url,
             credentials=self._credentials,
             settings=settings,
+            endpoint=ACTIVITY_LOGS,
             decoder=PageDecoder(
-                ACTIVITY_LOGS_SCHEMA,
+                SCHEMAS[ACTIVITY_LOGS.schema],
                 self._logger,
                 metadata_as_text=not self.settings.keeps_metadata_as_sent,
                 skip_invalid_logs=self.settings.invalid_logs == "skip",
@@ -277,9 +279,9 @@ class Source:
         parts = [
             stats.summary(),
             *records,
-            counted(self.client.requests_sent, "request"),
-            counted(self.client.retries, "retry", "retries"),
-            f"{counted(self.client.refusals, 'refusal')} (429)",
+            counted(self.client.traffic.requests, "request"),
+            counted(self.client.traffic.retries, "retry", "retries"),
+            f"{counted(self.client.traffic.refusals, 'refusal')} (429)",
         ]
         if self.client.skipped_logs:
             parts.append(f"{counted(self.client.skipped_logs, 'log')} skipped as invalid")

@@ -16,9 +16,6 @@ API_URLS = {
 }
 """Base URLs of the vendor's environments (published OpenAPI, `servers`)."""
 
-PATH = "/activity-logs"
-"""Path of the endpoint, relative to the base URL."""
-
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 # What all URL parsers read the same way.

@@ -6,18 +6,20 @@ means, `tap_sequence.api.retries` the retry policy.
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
-from tap_sequence.api.addresses import PATH
 from tap_sequence.api.byte_budget import ByteBudget, Reserve
 from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.endpoint import Endpoint
 from tap_sequence.api.envelope import describe
 from tap_sequence.api.headers import redirect_host, retry_after
 from tap_sequence.api.rate_limit import RateLimiter
@@ -49,8 +51,6 @@ class ClientSettings(Protocol):
 
     api_version: str
     page_size: int
-    activity_log_object_id: str | None
-    activity_log_object_entity_id: str | None
     requests_per_minute: int
     max_in_flight_requests: int
     request_timeout_seconds: float
@@ -58,13 +58,29 @@ class ClientSettings(Protocol):
     user_agent: str
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What was sent so far, to all endpoints.
+
+    Attributes:
+        requests: Number of requests, retries included.
+        retries: Number of retries.
+        refusals: Number of responses with status 429.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    refusals: int = 0
+
+
 class SequenceClient:
-    """Reads pages of activity logs over HTTP. Thread-safe: all threads share the rate limit, and its pauses.
+    """Reads the pages of one endpoint over HTTP. Thread-safe: all threads share the rate limit, and its pauses.
 
     Args:
         base_url: Base URL of the API, without a slash at its end.
         credentials: Client id and client secret.
-        settings: Version, page size, filters, timeout, retry budget, rate limit and user agent.
+        settings: Version, page size, timeout, retry budget, rate limit and user agent; and the endpoint's filters.
+        endpoint: The list to read.
         decoder: Decodes bodies into pages.
         logger: Logger for retries and other warnings.
         now: Clock, in seconds since 1970.
@@ -79,6 +95,7 @@ class SequenceClient:
         base_url: str,
         credentials: tuple[str, str],
         settings: ClientSettings,
+        endpoint: Endpoint,
         decoder: PageDecoder,
         logger: logging.Logger,
         now: Callable[[], float] = time.time,
@@ -86,9 +103,9 @@ class SequenceClient:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._url = base_url + PATH
+        self._base_url = base_url
         self._settings = settings
-        self._decoder = decoder
+        self._bind(endpoint, decoder)
         self._logger = logger
         self._now = now
         self._sleep = sleep
@@ -96,12 +113,7 @@ class SequenceClient:
         self._in_flight = threading.BoundedSemaphore(settings.max_in_flight_requests)
         self._byte_budget = ByteBudget()
         self._has_warned_of_version = False
-        self.requests_sent = 0
-        """Number of requests sent, retries included."""
-        self.retries = 0
-        """Number of retries."""
-        self.refusals = 0
-        """Number of responses with status 429."""
+        self.traffic = Traffic()
         self._rate_limiter = RateLimiter(settings.requests_per_minute, monotonic=monotonic, sleep=sleep)
         self._retry_policy = RetryPolicy(settings.retry_budget_seconds, monotonic=monotonic, jitter=jitter)
         self._transport = Transport(
@@ -116,6 +128,19 @@ class SequenceClient:
             now=now,
             monotonic=monotonic,
         )
+
+    def _bind(self, endpoint: Endpoint, decoder: PageDecoder) -> None:
+        self._url = self._base_url + endpoint.path
+        self._filters = {
+            parameter: getattr(self._settings, setting) for parameter, setting in endpoint.filters.items()
+        }
+        self._decoder = decoder
+
+    def for_endpoint(self, endpoint: Endpoint, decoder: PageDecoder) -> Self:
+        """Return a client of another endpoint that shares connections, rate limit and traffic with this one."""
+        client = copy.copy(self)
+        client._bind(endpoint, decoder)  # noqa: SLF001  # a copy of its own
+        return client
 
     def fetch(self, request: PageRequest, *, limit: int | None = None) -> Page:
         """Return one page.
@@ -159,7 +184,7 @@ class SequenceClient:
         if error.is_refusal:
             self._rate_limiter.hold(seconds)
         with self._lock:
-            self.retries += 1
+            self.traffic.retries += 1
         self._logger.warning(
             "Request for %s failed: %s. Retrying in %.1f s (attempt %d).",
             attempts.request,
@@ -192,15 +217,14 @@ class SequenceClient:
             "limit": attempts.limit,
             "sortOrder": attempts.request.order,
             "after": attempts.request.cursor,
-            "activityLogObjectId": self._settings.activity_log_object_id,
-            "activityLogObjectEntityId": self._settings.activity_log_object_entity_id,
+            **self._filters,
         }
         # Acquired before the turn, so that no turn is used late, in a burst with others.
         with self._in_flight:
             attempts.sent_at = self._rate_limiter.wait_for_turn()
             attempts.started_at = min(attempts.started_at, attempts.sent_at)
             with self._lock:
-                self.requests_sent += 1
+                self.traffic.requests += 1
             return self._transport.get(self._url, parameters, reserve)
 
     def _transient(
@@ -213,7 +237,7 @@ class SequenceClient:
         if is_refusal:
             self._rate_limiter.refused(attempts.sent_at, seconds)
             with self._lock:
-                self.refusals += 1
+                self.traffic.refusals += 1
         return TransientRequestError(problem, retry_after=seconds, is_refusal=is_refusal)
 
     def _final(self, request: PageRequest, action: Action, response: Response, problem: str) -> RequestError:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from singer_sdk import Stream, Tap, metrics
@@ -17,9 +16,11 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
+from tap_sequence.catalog import StreamSpec
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY
+from tap_sequence.transforms.rows import Rows
 from tap_sequence.transforms.trimming import missing_fields, trim
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ else:
 class SharedPageStream(Stream):
     """A stream whose records are made of logs, which its parent, a `ReaderStream`, reads."""
 
-    primary_keys = ("id",)
+    spec: ClassVar[StreamSpec]
     replication_key = REPLICATION_KEY
 
     # The decoder has already checked every value against the schema.
@@ -51,17 +52,14 @@ class SharedPageStream(Stream):
         self.records = 0
         """Number of records emitted by the current run, or the last one."""
 
-    @abstractmethod
-    def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
-        """Return the records of decoded logs, as structs."""
-
-    @abstractmethod
-    def size(self, logs: Sequence[Record]) -> int:
-        """Return the number of records of logs."""
+    @cached_property
+    def rows(self) -> Rows:
+        """Makes the stream's records of decoded logs."""
+        return self.spec.rows(self.schema)
 
     def lines(self, logs: Sequence[Record]) -> int:
         """Return the maximum number of RECORD lines of logs: stream maps may copy records, or omit some."""
-        return self.size(logs) * len(self.stream_maps)
+        return self.rows.count(logs) * len(self.stream_maps)
 
     @contextmanager
     def emitting(self) -> Iterator[None]:
@@ -115,7 +113,7 @@ class SharedPageStream(Stream):
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield the records of a run without a state, for callers that embed the stream. A sync does not use it."""
         for log in self._source.logs():
-            yield from map(_to_plain, self.rows([self._source.actor_email.apply(log.data)]))
+            yield from map(_to_plain, self.rows.of([self._source.actor_email.apply(log.data)]))
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:

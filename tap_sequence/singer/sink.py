@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from singer_sdk import metrics
 from singer_sdk.singerlib import StateMessage
 
-from tap_sequence.api.addresses import PATH
 from tap_sequence.runtime.progress import counted
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.sync.models import Record
@@ -64,7 +63,7 @@ class SingerSink:
     def _write_together(self, writer: LineWriter, logs: Sequence[Record]) -> bool:
         """Write the records of logs at once; write none, and return False, if a log is nested too deeply for that."""
         decoded = [self._change(log.data) for log in logs]
-        rows = [stream.rows(decoded) for stream in self._selected]
+        rows = [stream.rows.of(decoded) for stream in self._selected]
         try:
             lines = [stream.encode(writer, part) for stream, part in zip(self._selected, rows, strict=True)]
         except RecursionError:
@@ -79,7 +78,7 @@ class SingerSink:
         decoded = [self._change(log.data)]
         # If a stream map fails at one of them, none is written: the next run starts with this log.
         with self._writer.together() if self._writer is not None else nullcontext():
-            counts = [stream.send(stream.rows(decoded)) for stream in self._selected]
+            counts = [stream.send(stream.rows.of(decoded)) for stream in self._selected]
         for stream, count in zip(self._selected, counts, strict=True):
             stream.count(count)
 
@@ -102,13 +101,14 @@ class SingerSink:
                 if stream is not self._reader:
                     stream.sync()  # writes its SCHEMA
                 stack.enter_context(stream.emitting())
-            counter = stack.enter_context(metrics.http_request_counter(self._reader.name, endpoint=PATH))
+            path = self._reader.spec.endpoint.path
+            counter = stack.enter_context(metrics.http_request_counter(self._reader.name, endpoint=path))
             stack.enter_context(self._reader.get_sync_timer())
-            reported = client.requests_sent
+            reported = client.traffic.requests
 
             def count() -> None:
                 nonlocal reported
-                sent = client.requests_sent
+                sent = client.traffic.requests
                 counter.increment(sent - reported)
                 reported = sent
 

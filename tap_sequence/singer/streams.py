@@ -1,55 +1,34 @@
-"""The streams: a name, and how records are made of activity logs. All else is in their base classes."""
+"""The streams of the catalog, as classes for the SDK."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from tap_sequence.api.schemas import SCHEMAS
+from tap_sequence.catalog import STREAMS, StreamSpec
 from tap_sequence.singer.reader_stream import ReaderStream
 from tap_sequence.singer.shared_stream import SharedPageStream
-from tap_sequence.sync.models import Record
-from tap_sequence.transforms.items import ItemRows, count_rows
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 
-class ActivityLogStream(ReaderStream):
-    """Activity logs, one record for each."""
-
-    name = "activity_logs"
-
-    @override
-    def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
-        return logs
-
-    @override
-    def size(self, logs: Sequence[Record]) -> int:
-        return len(logs)
-
-
-class ActivityLogItemStream(SharedPageStream):
-    """The items of activity logs as flat rows, for use in SQL. Read with the logs, without further requests."""
-
-    name = "activity_log_items"
-    parent_stream_type = ActivityLogStream
-    selected_by_default = False
-
-    @cached_property
-    def _item_rows(self) -> ItemRows:
-        return ItemRows(self.schema)
-
-    @override
-    def rows(self, logs: Sequence[Any]) -> Sequence[Any]:
-        return [row for log in logs for row in self._item_rows.of(log)]
-
-    @override
-    def size(self, logs: Sequence[Record]) -> int:
-        return sum(count_rows(log.data) for log in logs)
+def stream_types(specs: Iterable[StreamSpec]) -> Sequence[type[SharedPageStream]]:
+    """Return a class for each stream: the first of an endpoint reads, the others are its children."""
+    readers: dict[str, type[SharedPageStream]] = {}
+    types = []
+    for spec in specs:
+        reader = readers.get(spec.endpoint.path)
+        attributes = {
+            "__doc__": SCHEMAS[spec.name]["description"],
+            "name": spec.name,
+            "spec": spec,
+            "primary_keys": spec.primary_keys,
+            "selected_by_default": spec.is_selected_by_default,
+            "parent_stream_type": reader,
+        }
+        class_name = "".join(map(str.capitalize, spec.name.split("_"))) + "Stream"
+        stream_type = type(class_name, (SharedPageStream if reader else ReaderStream,), attributes)
+        readers.setdefault(spec.endpoint.path, stream_type)
+        types.append(stream_type)
+    return types
 
 
-STREAM_TYPES: Sequence[type[SharedPageStream]] = (ActivityLogStream, ActivityLogItemStream)
+STREAM_TYPES = stream_types(STREAMS)

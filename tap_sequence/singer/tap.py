@@ -19,6 +19,7 @@ from singer_sdk.singerlib import Catalog, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.api.schemas import SCHEMAS
+from tap_sequence.catalog import STREAMS
 from tap_sequence.errors import NotSingerStateError, SettingsError, StreamStateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
@@ -35,7 +36,7 @@ from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
 from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
-from tap_sequence.singer.streams import STREAM_TYPES, ActivityLogStream
+from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
 from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.text.redaction import MASK, clean
@@ -154,12 +155,13 @@ class SequenceTap(Tap):
             if not isinstance(partitions, list) or not all(isinstance(each, dict) for each in partitions):
                 raise StreamStateError(stream=name, problem="partitions is not a list of objects")
         super().load_state(state)
-        if ActivityLogStream.name in bookmarks:
-            self.source.bookmark(bookmarks[ActivityLogStream.name])
+        reader = STREAMS[0].name
+        if reader in bookmarks:
+            self.source.bookmark(bookmarks[reader])
         elif bookmarks:
             self.logger.warning(
                 "The state has no bookmark for %s, only for: %s. Reading the whole activity log, as without a state.",
-                ActivityLogStream.name,
+                reader,
                 ", ".join(bookmarks),
             )
 
@@ -183,7 +185,8 @@ class SequenceTap(Tap):
 
     def _catalog_schema(self, stream: str, given: Schema) -> Schema:
         own = SCHEMAS[stream]
-        schema = catalog_schema(own, given.to_dict(), (*ActivityLogStream.primary_keys, REPLICATION_KEY))
+        (spec,) = (spec for spec in STREAMS if spec.name == stream)
+        schema = catalog_schema(own, given.to_dict(), (*spec.primary_keys, REPLICATION_KEY))
         return Schema.from_dict(self.source.schema_of(stream, schema))
 
     # The SDK removes the columns of deselected streams, and would then refuse stream maps that use them.

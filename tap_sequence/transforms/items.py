@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+
+from tap_sequence.sync.models import Record
+from tap_sequence.transforms.rows import Rows
 
 _PARTS = {"actor": "activityLogActor", "object": "activityLogObject", "target": "activityLogTarget"}
 """The part of an item that a column is from, by the prefix of the column's name."""
@@ -19,7 +22,7 @@ _UNMAPPED_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TARGET = _PARTS["target"] + "."
 
 
-class ItemRows:
+class ItemRows(Rows):
     """Makes rows of decoded logs.
 
     Args:
@@ -42,8 +45,16 @@ class ItemRows:
         self._target_values = attrgetter(*(places[column] for column in of_target))
         self._no_target = (None,) * len(of_target)
 
-    def of(self, record: Any) -> list[Any]:
-        """Return the rows of a decoded log, in the order of its items.
+    def of(self, decoded: Sequence[Any]) -> Sequence[Any]:
+        """Return the rows of decoded logs, in the order of their items."""
+        return [row for record in decoded for row in self._of_one(record)]
+
+    def count(self, records: Sequence[Record]) -> int:
+        """Return the number of rows of logs."""
+        return sum(map(_count_items, records))
+
+    def _of_one(self, record: Any) -> list[Any]:
+        """Return the rows of a decoded log.
 
         Every row has every column; a field that the API omitted is null. An item that is null has no row.
         """
@@ -70,9 +81,8 @@ class ItemRows:
         return rows
 
 
-def count_rows(record: Any) -> int:
-    """Return the number of rows of a decoded log."""
-    items = record.activityLogItems or []
+def _count_items(record: Record) -> int:
+    items = record.data.activityLogItems or []
     return len(items) - items.count(None)
 
 

@@ -12,11 +12,12 @@ import pytest
 import requests
 import urllib3
 
-from tap_sequence.api.addresses import PATH, canonical_url, is_loopback
+from tap_sequence.api.addresses import canonical_url, is_loopback
 from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.headers import redirect_host
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.errors import RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.settings_checks import find_problems
@@ -150,6 +151,7 @@ def client_of(base_url: str, simulator: Simulator) -> SequenceClient:
         base_url=base_url,
         credentials=DEMO_CREDENTIALS,
         settings=settings_of(config),
+        endpoint=ACTIVITY_LOGS,
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, logging.getLogger("tests")),
         logger=logging.getLogger("tests"),
     )
@@ -162,7 +164,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 def connected_to(url: str) -> tuple[str | None, str | None, int | None]:
     """Return scheme, host and port that requests and urllib3 would connect to."""
-    prepared = requests.Request("GET", url + PATH, params=QUERY).prepare()
+    prepared = requests.Request("GET", url + ACTIVITY_LOGS.path, params=QUERY).prepare()
     parts = urllib3.util.parse_url(str(prepared.url))
     return parts.scheme, (parts.host or "").strip("[]"), parts.port
 

@@ -25,6 +25,7 @@ from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.envelope import describe
 from tap_sequence.api.responses import ACTIONS, Action, Response, Shape, action_for
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.errors import BadRequestError, PrefetchBudgetError, RecordError, RequestError
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.simulator import DEMO_CREDENTIALS, Fault, Simulator, UnknownCursor
@@ -67,6 +68,7 @@ def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
         base_url=base_url,
         credentials=DEMO_CREDENTIALS,
         settings=settings_of(config),
+        endpoint=ACTIVITY_LOGS,
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER),
         logger=LOGGER,
         **{name: given[name] for name in names & given.keys()},
@@ -120,7 +122,7 @@ def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> No
     client = client_for(simulator)
     with pytest.raises(RequestError):
         client.fetch(dataclasses.replace(FIRST, is_optional=True))
-    assert client.requests_sent == 1
+    assert client.traffic.requests == 1
     assert client.fetch(FIRST).records
 
 
@@ -145,7 +147,7 @@ def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: st
         simulate(1, faults=[Fault.parse(f"1-2={fault}")]), sleep=lambda _: None, monotonic=lambda: 0.0
     )
     assert client.fetch(FIRST).records
-    assert client.requests_sent == 3
+    assert client.traffic.requests == 3
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate)
     # Nor does the next page wait for it.
     with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] s"):
         client.fetch(FIRST)
-    assert client.requests_sent == 1
+    assert client.traffic.requests == 1
 
 
 def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simulate: Simulate) -> None:
@@ -315,7 +317,7 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
     for thread in threads:
         thread.join()
     assert results == [100] * 160
-    assert client.requests_sent == len(simulator.requests) == 160
+    assert client.traffic.requests == len(simulator.requests) == 160
     assert client._transport._idle.qsize() <= 8
     client.close()
 
@@ -329,7 +331,7 @@ def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, 
     began = time.monotonic()
     assert client.fetch(FIRST).records
     assert 0.5 <= time.monotonic() - began < 4
-    assert client.requests_sent == 2
+    assert client.traffic.requests == 2
 
 
 def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulate) -> None:
@@ -341,7 +343,7 @@ def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulat
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert client.requests_sent == 1
+    assert client.traffic.requests == 1
     # What was read, and a copy of it.
     assert 16 * 2**20 < peak < 50 * 2**20
 
@@ -375,7 +377,7 @@ def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate:
     for _ in range(3):
         with pytest.raises(PrefetchBudgetError):
             client.fetch(AHEAD)
-    assert client.requests_sent == 3
+    assert client.traffic.requests == 3
     # Nothing of it was kept from the others.
     assert client.fetch(FIRST).records
     assert client._byte_budget._left == MAX_AHEAD_BYTES
@@ -436,7 +438,7 @@ def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
     named = "number 10 on page 2" if fault == "no-id" else simulator.store.ids()[19]
     assert named in str(error.value)
     assert f"page 2 (ASC after cursor {cursor})" in str(error.value)
-    assert client.requests_sent == 2
+    assert client.traffic.requests == 2
 
 
 @pytest.mark.parametrize("fault", ["surrogate", "endless-number", "wrong-type", "deep"])
@@ -473,7 +475,12 @@ def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None
 def test_a_page_without_pagination_is_the_last_one_after_three_tries(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=no-pagination")]))
     page = client.fetch(FIRST)
-    assert (page.after, page.has_pagination, len(page.records), client.requests_sent) == (None, False, 5, 3)
+    assert (page.after, page.has_pagination, len(page.records), client.traffic.requests) == (
+        None,
+        False,
+        5,
+        3,
+    )
     # What passes is no end.
     client = client_for(simulate(5, faults=[Fault.parse("1-2=no-pagination")]), page_size=2)
     assert client.fetch(FIRST).after is not None

@@ -80,7 +80,7 @@ def test_requests_that_time_out_leave_no_thread_and_no_socket(
             RequestError, match=r"no complete response within 0\.2 s .request_timeout_seconds"
         ):
             client.fetch(FIRST)
-        tries = client.requests_sent
+        tries = client.traffic.requests
         assert tries >= 3
         # The server's own, one of each, last until they have noticed.
         deadline = time.monotonic() + 5
@@ -160,7 +160,7 @@ def test_interim_responses_are_passed_over(client_of: Callable[..., SequenceClie
     with serving(handle) as server:
         client = client_of(server.port)
         assert client.fetch(FIRST).records == ()
-        assert client.requests_sent == 1
+        assert client.traffic.requests == 1
 
 
 @pytest.mark.parametrize(

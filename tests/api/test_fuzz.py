@@ -33,6 +33,7 @@ from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.headers import parse_http_date
 from tap_sequence.api.lenient_json import MAX_DEPTH, NonFinite, Value, read_json, to_plain, to_text
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.simulator import Options, SimulatedApi
@@ -661,6 +662,7 @@ def run(
             base_url=fuzzed.base_url,
             credentials=api.credentials,
             settings=tap.settings,
+            endpoint=ACTIVITY_LOGS,
             decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, LOGGER, metadata_as_text=False),
             logger=LOGGER,
             monotonic=clock,

@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("singer",),
     ("source",),
-    ("settings_checks",),
+    ("catalog", "settings_checks"),
     ("settings",),
     ("api", "prefetch", "transforms", "runtime"),
     ("sync",),

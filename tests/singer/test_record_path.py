@@ -12,7 +12,7 @@ import pytest
 from singer_sdk.exceptions import AbortedSyncPausedException
 
 from tap_sequence.simulator import Simulator
-from tap_sequence.singer.streams import ActivityLogStream
+from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.singer.tap import SequenceTap
 from tap_sequence.sync import run as run_module
 from tests.support.harness import Recorder, Run, config_for, discover, select
@@ -102,7 +102,7 @@ def test_full_selection_and_map_of_another_stream_write_a_page_at_once(simulate:
 
 
 def test_record_limit_of_the_sdk_is_kept(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ActivityLogStream, "ABORT_AT_RECORD_COUNT", 7)
+    monkeypatch.setattr(STREAM_TYPES[0], "ABORT_AT_RECORD_COUNT", 7)
     recorder = Recorder()
     with pytest.raises(AbortedSyncPausedException):
         SequenceTap(config=config_for(simulate(20)), message_writer=recorder).sync_all()

@@ -15,7 +15,7 @@ from singer_sdk.singerlib import RecordMessage
 from tap_sequence.singer.cli import ENVIRONMENT_PREFIX
 from tap_sequence.singer.reader_stream import ReaderStream
 from tap_sequence.singer.shared_stream import SharedPageStream, _is_not_announcement
-from tap_sequence.singer.streams import ActivityLogItemStream, ActivityLogStream
+from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.singer.tap import SequenceTap
 
 
@@ -79,5 +79,5 @@ def test_tap_overrides_no_other_private_member() -> None:
         return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
 
     assert overridden(SharedPageStream, Stream) == overridden(ReaderStream, Stream) == {"_sync_records"}
-    assert overridden(ActivityLogStream, Stream) == overridden(ActivityLogItemStream, Stream) == set()
+    assert all(overridden(stream_type, Stream) == set() for stream_type in STREAM_TYPES)
     assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}

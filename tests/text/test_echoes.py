@@ -22,6 +22,7 @@ from tap_sequence.api.client import SequenceClient
 from tap_sequence.api.decoder import PageDecoder
 from tap_sequence.api.responses import Response
 from tap_sequence.api.schemas import ACTIVITY_LOGS_SCHEMA
+from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.errors import TapSequenceError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
@@ -109,6 +110,7 @@ def client_for(logger: logging.Logger, reply: Reply) -> SequenceClient:
         base_url="http://127.0.0.1:1",
         credentials=("i", "s"),
         settings=settings_of(config),
+        endpoint=ACTIVITY_LOGS,
         decoder=PageDecoder(ACTIVITY_LOGS_SCHEMA, logger),
         logger=logger,
         sleep=lambda _: None,

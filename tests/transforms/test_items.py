@@ -123,7 +123,7 @@ def test_log_without_items_has_no_row(simulate: Simulate) -> None:
 def test_column_that_the_schema_lacks_is_not_in_rows() -> None:
     schema = copy.deepcopy(SCHEMA)
     del schema["properties"]["actorEmail"]
-    (row,) = ItemRows(schema).of(_log_of_one_item())
+    (row,) = ItemRows(schema).of([_log_of_one_item()])
     assert not hasattr(row, "actorEmail")
     assert row.actorId == "somebody"
 

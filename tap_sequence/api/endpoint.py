@@ -1,0 +1,21 @@
+"""A list of the API, as a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One list of the API. `tap_sequence.catalog` declares which there are.
+
+    Attributes:
+        path: Path below the base URL.
+        schema: Name of the schema of its records, a file in `schemas/`.
+        filters: Names of the settings that filter the list, by query parameter.
+    """
+
+    path: str
+    schema: str
+    filters: Mapping[str, str] = field(default_factory=dict, hash=False)
