@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from uv import find_uv_bin
 
+from tap_sequence import catalog
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.tap import SequenceTap
@@ -27,7 +28,7 @@ from tests.support.forks import SECONDS_TO_HANG, Fork, ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 VENDOR_SCHEMA = ROOT.parent / "shared" / "vendor" / "activity-logs.openapi.json"
-STREAMS = ("activity_logs", "activity_log_items")
+STREAMS = tuple(spec.name for spec in catalog.STREAMS)
 TAP = [sys.executable, "-m", "tap_sequence"]
 
 
