@@ -61,6 +61,7 @@ def test_matrix_with_a_row_that_breaks_the_contract_reports_it() -> None:
     assert results[0].lost > 0
 
 
+@pytest.mark.long
 def test_table_has_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "as documented", "--template"]) == 0
     out = capsys.readouterr().out.splitlines()

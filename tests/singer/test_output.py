@@ -17,7 +17,7 @@ Simulate = Callable[..., Simulator]
 def test_records_validate_against_the_schema_before_them_and_equal_what_the_api_served(
     simulate: Simulate, tmp_path: Path
 ) -> None:
-    simulator = simulate(5000)
+    simulator = simulate(2000)
     run = run_process(tmp_path, config_for(simulator))
     assert run.status == 0
 
@@ -71,7 +71,7 @@ def test_a_field_that_the_schema_does_not_list_is_kept_apart_and_warned_of_once(
 def test_values_that_are_not_as_documented_cost_no_log_and_no_warning_comes_twice(
     simulate: Simulate, tmp_path: Path, fault: str
 ) -> None:
-    simulator = simulate(250, faults=[Fault.parse(f"1-={fault}")])
+    simulator = simulate(150, faults=[Fault.parse(f"1-={fault}")])
     for form in ("text", "json"):
         run = run_process(tmp_path, config_for(simulator, metadata=form))
         assert (run.status, [message["record"]["id"] for message in run.of_type("RECORD")]) == (
