@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -29,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 _COUNTS: Counter[str] = Counter()
 _TABLES: dict[str, dict[str, dict[str, str]]] = {}
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one worker more than there are cores: many tests mostly wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 @lru_cache(20_000)

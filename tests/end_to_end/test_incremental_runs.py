@@ -14,6 +14,7 @@ from tests.support.harness import config_for, run_here, run_process
 Simulate = Callable[..., Simulator]
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("log_ids", LogIds)
 @pytest.mark.parametrize("end_of_list", EndOfList)
 @pytest.mark.parametrize("cursor_kind", CursorKind)

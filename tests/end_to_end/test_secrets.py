@@ -56,6 +56,7 @@ def assert_clean(text: str) -> None:
     assert "lovelace" not in text
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("fault", "status"),
     [

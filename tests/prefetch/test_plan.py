@@ -406,10 +406,11 @@ def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:
     assert len(fetch.requests) == 9
 
 
-def test_a_shape_that_changes_from_page_to_page_loses_nothing() -> None:
+@pytest.mark.parametrize("seeds", [20, pytest.param(100, marks=pytest.mark.long)])
+def test_a_shape_that_changes_from_page_to_page_loses_nothing(seeds: int) -> None:
     """Pages of other lengths than asked for, and empty ones that lead on."""
     api = api_with(STEADY, unknown_cursor=UnknownCursor.RIGHT_PAGE)
-    for seed in range(100):
+    for seed in range(seeds):
         rng = random.Random(seed)
         sizes: Callable[[], int] = lambda rng=rng: rng.choice([1, 2, 5, 5, 9])  # type: ignore[misc]  # noqa: E731
 
@@ -464,9 +465,10 @@ def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
     assert guess == f"00000000-0000-7000-8000-000000000000#{-(10**15)}#ASC"
 
 
-def test_an_id_that_is_listed_twice_costs_no_log() -> None:
+@pytest.mark.parametrize("seeds", [60, pytest.param(300, marks=pytest.mark.long)])
+def test_an_id_that_is_listed_twice_costs_no_log(seeds: int) -> None:
     """The walk arrives at the first of the two, and a hint brought the second."""
-    for seed in range(300):
+    for seed in range(seeds):
         rng = random.Random(seed)
         ids = [_id_at(EPOCH + 5 * MICROSECONDS * place, place) for place in range(120)]
         twice = rng.randrange(10, 100)

@@ -71,7 +71,7 @@ def test_records_are_those_of_a_sequential_run(
 def test_no_more_requests_are_under_way_than_max_in_flight_requests(
     simulate: Simulate, most_at_once: list[int], most: int
 ) -> None:
-    simulator = simulate(400, unknown_cursor=UnknownCursor.RIGHT_PAGE)
+    simulator = simulate(150 * most, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     run = run_here(config_for(simulator, page_size=5, max_in_flight_requests=most))
     assert run.ids == simulator.store.ids()
     assert most_at_once[-1] == most

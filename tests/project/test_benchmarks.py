@@ -108,6 +108,7 @@ def test_invalid_option_is_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -66,7 +66,7 @@ def tap_options() -> set[str]:
 
 
 def parser_options(parser: argparse.ArgumentParser) -> set[str]:
-    return set(parser._option_string_actions)
+    return set(_OPTION.findall(parser.format_help()))
 
 
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))

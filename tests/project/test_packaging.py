@@ -24,7 +24,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"wheel": wheel, "sdist": sdist}
 
 
-@pytest.mark.parametrize("kind", ["wheel", pytest.param("sdist", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_installed_package_finds_its_schema(built: dict[str, Path], kind: str, tmp_path: Path) -> None:
     scripts = tmp_path / "venv" / "bin"
     uv("venv", "--python", sys.executable, scripts.parent)

@@ -34,7 +34,7 @@ NOT_FOR_USERS = {"NotImplementedError", "RuntimeError"}
 
 
 def text_of(node: ast.AST | None) -> str:
-    """Return a literal text as it is written, with `…` for what is put into it; "" if it is not one."""
+    """Return a literal text as written, with `…` for its fields; "" for anything else."""
     match node:
         case ast.Constant(value=str(text)):
             return FIELD.sub(PLACEHOLDER, text).replace("{{", "{").replace("}}", "}")

@@ -299,6 +299,7 @@ def _run_with_output(folder: Path, output: str, *arguments: str) -> subprocess.C
     )
 
 
+@pytest.mark.sample(4)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
 @pytest.mark.parametrize("arguments", [[], ["--discover"], ["--about"], ["--help"]])
 @pytest.mark.parametrize(("output", "words"), [(">&-", "closed"), (">/dev/full", "No space left")])

@@ -15,7 +15,7 @@ Simulate = Callable[..., Simulator]
 
 
 def test_records_match_their_schema_and_equal_the_apis(simulate: Simulate, tmp_path: Path) -> None:
-    simulator = simulate(5000)
+    simulator = simulate(2000)
     run = run_process(tmp_path, config_for(simulator))
     assert run.status == 0
 
@@ -65,7 +65,7 @@ def test_unknown_field_is_in_unmapped_and_warned_of_once(simulate: Simulate, tmp
 def test_undocumented_values_lose_no_log_and_warn_once(
     simulate: Simulate, tmp_path: Path, fault: str
 ) -> None:
-    simulator = simulate(250, faults=[Fault.parse(f"1-={fault}")])
+    simulator = simulate(150, faults=[Fault.parse(f"1-={fault}")])
     for form in ("text", "json"):
         run = run_process(tmp_path, config_for(simulator, metadata=form))
         assert (run.status, [message["record"]["id"] for message in run.of_type("RECORD")]) == (

@@ -6,6 +6,7 @@ What Python reads at its own start, such as PYTHONUNBUFFERED, is the server's.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -150,10 +151,10 @@ def serve(descriptor: int, main: str) -> None:
     # The tap's own command line imports it late.
     importlib.import_module("tap_sequence.singer.tap")
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     orders = socket.socket(fileno=descriptor)
     while True:
         line, descriptors, _, _ = socket.recv_fds(orders, 2**16, 3)
+        _reap()
         if not line:
             return
         while not line.endswith(b"\n"):
@@ -161,7 +162,6 @@ def serve(descriptor: int, main: str) -> None:
         stdout, stderr, status = descriptors
         if os.fork() == 0:
             orders.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if tap := os.fork():
                 os.close(stdout)
                 os.close(stderr)
@@ -177,6 +177,13 @@ def serve(descriptor: int, main: str) -> None:
             sys.exit(run())
         for each in descriptors:
             os.close(each)
+
+
+def _reap() -> None:
+    """Let children that have ended go, and count what they used."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _take_the_place_of_standard_files(stdout: int, stderr: int) -> None:
