@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -21,16 +21,6 @@ Query: TypeAlias = Mapping[str, str]
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 50
-
-
-class Endpoint(Protocol):
-    """A path of the API and the paths of its entries, `PATH/ID`."""
-
-    def list(self, options: Options, query: Query) -> Response:
-        """Return a page of the list, or a 400."""
-
-    def get(self, entry_id: str) -> Response | None:
-        """Return one entry, or None if there is none with this id."""
 
 
 class ActivityLogs:

@@ -18,9 +18,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Self
+from typing import Protocol, Self
 
-from tap_sequence.simulator.activity_logs import ActivityLogs, Endpoint
+from tap_sequence.simulator.activity_logs import ActivityLogs
 from tap_sequence.simulator.cursors import CursorKind
 from tap_sequence.simulator.faults import Response, error_response
 from tap_sequence.simulator.logs import LogIds
@@ -60,6 +60,16 @@ class _Counters:
     requests: list[ReceivedRequest] = field(default_factory=list)
     arrived: int = 0
     accepted_at: deque[float] = field(default_factory=deque)
+
+
+class Endpoint(Protocol):
+    """A path of the API and the paths of its entries, `PATH/ID`."""
+
+    def list(self, options: Options, query: Mapping[str, str]) -> Response:
+        """Return a page of the list, or a 400."""
+
+    def get(self, entry_id: str) -> Response | None:
+        """Return one entry, or None if there is none with this id."""
 
 
 class SimulatedApi:

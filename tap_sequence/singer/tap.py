@@ -121,7 +121,7 @@ class SequenceTap(Tap):
         """Mask the secrets in environment variables in all output from now on."""
         MASK.add(find_environment_secrets(os.environ, ENVIRONMENT_PREFIX))
 
-    # The SDK's own validation quotes values, which may be secrets, and names one problem a line. With
+    # The SDK's own validation quotes values, which may be secrets, and reports each problem on a line of its own. With
     # validate_config=False it would still run, and log a warning.
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -202,8 +202,8 @@ class SequenceTap(Tap):
     def discover_streams(self) -> Sequence[Stream]:
         return [stream_type(self, self.source) for stream_type in STREAM_TYPES]
 
-    # The SDK's own raises at any instruction, and exits with status 0, like a run that finished. It cannot be replaced after
-    # super().__init__(): a signal during that would end the process with status 0.
+    # The SDK's own raises at any instruction, and exits with status 0, like a run that finished. Handlers installed after
+    # super().__init__() would be too late for a signal during it.
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         self.stop_signals.handle(signum)
