@@ -38,27 +38,27 @@ def _meltano_kind(name: str, definition: dict[str, Any]) -> str:
         return "options"
     if name.endswith("_date"):
         return "date_iso8601"
-    # Meltano cannot hand on a decimal that it read from text.
+    # Meltano cannot pass on a decimal that it read from text.
     kind: str = definition["type"][0]
     return "integer" if kind == "number" else kind
 
 
-def test_the_typed_settings_are_those_of_the_schema() -> None:
+def test_settings_struct_has_properties_of_json_schema() -> None:
     assert list(Settings.__struct_fields__) == list(PROPERTIES)
 
 
-def test_every_setting_is_described_and_only_credentials_and_the_salt_are_secret() -> None:
+def test_settings_are_described_and_only_credentials_and_salt_are_secret() -> None:
     assert all(definition["description"].endswith(".") for definition in PROPERTIES.values())
     secret = [name for name, definition in PROPERTIES.items() if definition.get("secret")]
     assert secret == ["client_id", "client_secret", "actor_email_salt"]
 
 
-def test_meltano_yml_declares_every_setting_as_the_code_does_and_the_sdks_own_after_them() -> None:
+def test_meltano_yml_declares_settings_of_code_then_those_of_sdk() -> None:
     expected = []
     schema = copy.deepcopy(CONFIG_JSONSCHEMA)
     SequenceTap.append_builtin_config(schema)
     for name, definition in schema["properties"].items():
-        if name == "metadata":  # Meltano takes it for its extra `metadata`, whatever the plugin declares.
+        if name == "metadata":  # Meltano reads it as its own extra of this name.
             continue
         entry = {
             "name": name,
@@ -77,7 +77,7 @@ def test_meltano_yml_declares_every_setting_as_the_code_does_and_the_sdks_own_af
     assert _extractor()["settings"] == expected
 
 
-def test_meltano_yml_declares_the_capabilities_of_the_tap() -> None:
+def test_meltano_yml_declares_capabilities_of_tap() -> None:
     assert _extractor()["capabilities"] == [capability.value for capability in SequenceTap.capabilities]
 
 
@@ -89,7 +89,7 @@ def test_meltano_yml_sends_no_usage_statistics_and_holds_no_secrets() -> None:
         assert not {"client_id", "client_secret", "actor_email_salt"} & set(extractor["config"])
 
 
-def test_the_readme_lists_every_setting_as_the_code_does() -> None:
+def test_readme_lists_settings_of_code() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = ["| Setting | Default | Description |", "| --- | --- | --- |"]
     for name, definition in PROPERTIES.items():
@@ -99,7 +99,7 @@ def test_the_readme_lists_every_setting_as_the_code_does() -> None:
     assert "\n".join(rows) in readme
 
 
-def test_the_page_on_performance_names_the_defaults_and_bounds_of_the_code() -> None:
+def test_performance_page_has_defaults_and_bounds_of_code() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\S*) ?\|", page, re.MULTILINE)
     assert len(rows) == 4
@@ -108,7 +108,7 @@ def test_the_page_on_performance_names_the_defaults_and_bounds_of_the_code() -> 
     assert f"{MAX_HELD_BYTES // 2**20} MiB" in page
 
 
-def test_meltano_yml_pins_and_describes_every_target_and_has_a_job_for_it() -> None:
+def test_meltano_yml_pins_and_describes_every_target_and_has_its_job() -> None:
     content = _meltano()
     (extractor, _) = content["plugins"]["extractors"]
     jobs = {job["name"]: job["tasks"] for job in content["jobs"]}
@@ -123,7 +123,7 @@ def test_meltano_yml_pins_and_describes_every_target_and_has_a_job_for_it() -> N
         assert jobs[job] == [f"{extractor['name']} {loader['name']}"]
 
 
-def test_env_example_names_the_secrets_and_the_database_and_sets_nothing() -> None:
+def test_env_example_names_secrets_and_database_and_sets_nothing() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert all(line.startswith("#") for line in lines)
     named = [line for line in lines if line.endswith("=")]
@@ -138,7 +138,7 @@ def test_env_example_names_the_secrets_and_the_database_and_sets_nothing() -> No
 @pytest.mark.parametrize(
     "url", ["https://Api.Example.com", "https://api.example.com:443/", "https://api.example.com"]
 )
-def test_the_state_belongs_to_a_host_however_its_name_is_written(url: str) -> None:
+def test_query_host_is_the_same_however_url_is_written(url: str) -> None:
     tap = SequenceTap(config={"client_id": "id", "client_secret": "secret", "api_url": url})
     assert tap.source.query.host == "api.example.com"
     assert SequenceTap(

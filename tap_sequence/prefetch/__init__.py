@@ -1,1 +1,1 @@
-"""Reading ahead of the walk. Plain Python: no HTTP, no Singer."""
+"""Prefetching: requests for pages that the walk needs later. Plain Python: no HTTP, no Singer."""

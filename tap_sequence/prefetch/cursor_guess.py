@@ -1,7 +1,7 @@
-"""Guessed cursors for later moments, made like the API's own cursors.
+"""Guessed cursors for later positions in the list, in the form of the API's own cursors.
 
-Nothing promises that the API honours a guess, so nothing may depend on one: `tap_sequence.prefetch.plan` makes sure of that.
-Here is only how a guess is written, and whether more of them are worth their requests.
+The API does not promise to honour a guess, so no result may depend on one: `tap_sequence.prefetch.plan` ensures that. This
+module only makes guesses, and decides whether more of them are worth their requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MILLISECOND = 1_000
 
 _V4, _V7 = 4, 7
 _MOST_CREDIT = 4
-"""Wasted guesses before there are no more, until pages read have earned another."""
+"""Wasted guesses until guessing pauses. Pages that are read earn more."""
 
 _CREDIT_OF_PAGE = 1 / 50
 
@@ -74,8 +74,8 @@ class CursorGuesses:
     """The guesses of a run: how to make one, and whether they have proved worth their requests.
 
     Attributes:
-        why_not: Why none is made any more; None while they are.
-        is_proved: Whether a walk has arrived at a page that a guess had brought.
+        why_not: Why no more are made; None while they are.
+        is_proved: Whether a walk has arrived at a page that a guess returned.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class CursorGuesses:
 
     def cursor_at(self, position: Position) -> str:
         """Return a cursor for a position; only if guesses are possible."""
-        assert self._form is not None  # noqa: S101  # the caller asked
+        assert self._form is not None  # noqa: S101  # the caller has checked
         return self._form.cursor_at(position)
 
     def stop(self, why: str) -> None:
@@ -110,7 +110,7 @@ class CursorGuesses:
         self.why_not = self.why_not or why
 
     def proved(self) -> None:
-        """A walk arrived at what a guess had brought."""
+        """A walk arrived at a page that a guess returned."""
         self.is_proved = True
         self._credit = min(_MOST_CREDIT, self._credit + 1)
 
@@ -118,11 +118,11 @@ class CursorGuesses:
         """A page was read."""
         self._credit = min(_MOST_CREDIT, self._credit + _CREDIT_OF_PAGE)
 
-    def wasted(self, what: str) -> None:
-        """A guess cost a request and brought nothing of use."""
+    def wasted(self, why: str) -> None:
+        """A guess cost a request and returned nothing useful."""
         self._credit -= 1
         if self._credit < 1 and not self.is_proved:
-            self.stop(what)
+            self.stop(why)
 
 
 def _encode(text: str) -> str:
@@ -130,7 +130,7 @@ def _encode(text: str) -> str:
 
 
 def _version(text: str) -> int | None:
-    """Return which version a UUID in its usual spelling is; None if it is none."""
+    """Return the version of a UUID in its usual spelling; None if the text is not one."""
     try:
         uuid = UUID(text)
     except ValueError:

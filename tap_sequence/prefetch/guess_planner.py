@@ -19,8 +19,8 @@ class Lengths:
 
     Attributes:
         longest: From one guess to the next. Where two segments join, half a page on average is read twice.
-        first: The same for the first guess, while it is open whether the API honours guesses.
-        shortest: A stretch of less than twice this is not split: that would cost more requests than it saves time.
+        first: The same for the first guess, until it is known whether the API honours guesses.
+        shortest: A gap of less than twice this is not split: that would cost more requests than it saves time.
         before: What to read first if the number of records to come is unknown: most runs find a few, and a guess would be
             half of their requests.
     """
@@ -40,7 +40,7 @@ class GuessPlanner:
     Args:
         guesses: How to guess cursors.
         page_size: How many records a full page has.
-        max_in_flight_requests: Most requests in flight at once.
+        max_in_flight_requests: Maximum number of requests in flight.
         lengths: When to guess.
         returned: How many records of the list come before the walk, if known.
     """
@@ -65,7 +65,7 @@ class GuessPlanner:
         self._end: float = math.inf
         self._segment_pages = lengths.first
 
-    # What happened
+    # Events
 
     def read(self, page: Page) -> None:
         """A page was read, in any segment."""
@@ -88,7 +88,7 @@ class GuessPlanner:
         self._segment_pages = min(self._lengths.longest, self._segment_pages * 2)
 
     def is_useful(self, segment: Segment, page: Page, row: Row) -> bool:
-        """Whether the segment before can arrive at what a guess brought, and no other segment has it."""
+        """Whether the segment before can arrive at the page that a guess returned, and no other segment has it."""
         assert segment.begins_at is not None  # noqa: S101  # a guess has a position
         guessed = segment.begins_at
         left, right = row.left_of(segment), row.right_of(segment)
@@ -104,7 +104,7 @@ class GuessPlanner:
             self.guesses.stop("the API returns a page from elsewhere for a guessed cursor")
             return False
         if right is not None and right.begins_at is not None and first >= right.begins_at:
-            # There is nothing between the two.
+            # There are no records between the two.
             self.guesses.wasted("too many guessed cursors return what was read already")
             right.nothing_from = guessed
             return False
@@ -131,7 +131,7 @@ class GuessPlanner:
         return self._best_place(row, window, has_room) if self.guesses.is_proved else self._first_place(row)
 
     def _first_place(self, row: Row) -> tuple[Segment, Position] | None:
-        """Return where to begin while it is open what guesses are good for: soon to be reached, and only as needed."""
+        """Return where to guess until the first guess is proved: soon to be reached, and one guess at a time."""
         front, gap = next(self._gaps(row))
         is_needed = gap >= self._lengths.first + self._lengths.shortest and len(row) < self._max_in_flight
         is_in_flight = any(segment.first_id is None for segment in row)
@@ -158,7 +158,7 @@ class GuessPlanner:
         return best and self._place(row, best[1], best[0])
 
     def _place(self, row: Row, left: Segment, pages: float) -> tuple[Segment, Position] | None:
-        """Return where so many pages after a segment will have been read, if that is before the next one."""
+        """Return the position that many pages after a segment, if that is before the next one."""
         assert left.ends_at is not None  # noqa: S101  # it has a gap
         position = left.ends_at + pages * self._page_size / median(left.densities)
         end = self._horizon

@@ -15,12 +15,12 @@ from tap_sequence.prefetch.segments import Arrival, Row, Segment
 from tap_sequence.sync.models import Page, PageRequest, SortOrder
 
 MAX_HELD_BYTES = 12 * 2**20
-"""Most bytes of responses to hold until they are handed out. Decoded, they need three times as much."""
+"""Maximum size in bytes of the responses held until they are handed out. Decoded, they need three times as much."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Task:
-    """A page to ask for.
+    """A page to request.
 
     Attributes:
         request: The page.
@@ -32,17 +32,17 @@ class Task:
 
     @property
     def is_guess(self) -> bool:
-        """Whether its cursor is guessed: only these the walk can do without."""
+        """Whether its cursor is guessed: the walk can do without only these."""
         return self.request.is_optional
 
     @property
     def is_front(self) -> bool:
-        """Whether the walk needs it next: only there the page's number is known."""
+        """Whether the walk needs it next: only then the page's number is known."""
         return self.request.number is not None
 
 
 class PrefetchPlan:
-    """Decides what to ask for, and hands out the pages in the order of the list. Not thread-safe.
+    """Decides which pages to request, and hands them out in the order of the list. Not thread-safe.
 
     Nothing is requested ahead before the walk asks for its second page.
 
@@ -50,8 +50,8 @@ class PrefetchPlan:
         cursor: Where the walk begins; None is the start of the list.
         guesses: How to guess cursors.
         page_size: How many records a full page has.
-        max_in_flight_requests: Most requests in flight at once.
-        max_held_bytes: Most bytes of responses to hold.
+        max_in_flight_requests: Maximum number of requests in flight.
+        max_held_bytes: Maximum size of the responses held.
         lengths: When to guess.
     """
 
@@ -116,22 +116,22 @@ class PrefetchPlan:
         self._planner.handed_out(page)
         return page
 
-    # Asking
+    # Requests
 
     def next_task(self) -> Task | None:
-        """Return a page to ask for now; None if nothing is to be asked for before a response came or a page was taken."""
+        """Return a page to request now; None if there is none until a response arrives or a page is taken."""
         has_first = self._taken > 0 or bool(self._row[0].pages)
         if self._in_flight >= self._max_in_flight or (has_first and not self._is_second_wanted):
             return None
-        # Whatever failed before it was at the front: only now the walk would ask.
+        # A request that failed before its segment was the front may be repeated: only now the walk needs it.
         self._row.front.is_stuck = False
         for rank, segment in enumerate(segment for segment in self._row if not segment.is_joined):
-            if segment.can_continue and (self._has_room(rank) or self._is_waited_for(segment)):
+            if segment.can_continue and (self._has_room(rank) or self._is_needed_now(segment)):
                 number = self._taken + self._row.pages_to_front + 1 if rank == 0 else None
                 return self._ask(segment, PageRequest(SortOrder.ASCENDING, segment.cursor, number))
         return self._guess()
 
-    def _is_waited_for(self, segment: Segment) -> bool:
+    def _is_needed_now(self, segment: Segment) -> bool:
         return segment is self._row[0] and not segment.pages
 
     def _has_room(self, rank: int) -> bool:
@@ -161,7 +161,7 @@ class PrefetchPlan:
     # Responses
 
     def succeeded(self, task: Task, page: Page) -> None:
-        """Take the page that a task brought."""
+        """Take note of the page that a task returned."""
         self._finish(task)
         segment = task.segment
         if segment.is_dropped:
@@ -218,7 +218,7 @@ class PrefetchPlan:
         elif task.is_front:
             task.segment.error = error
         else:
-            # It is requested again when the walk arrives there, and an error then says which page it is.
+            # It is requested again when the walk arrives there. An error then names the page.
             task.segment.is_stuck = True
 
     def _finish(self, task: Task) -> None:

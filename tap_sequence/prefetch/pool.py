@@ -1,6 +1,6 @@
-"""The threads that read ahead: they ask for what the plan decides, and the walk takes the pages in order.
+"""The threads that prefetch: they request what the plan decides, and the walk takes the pages in order.
 
-To the walk it is a `fetch` like any other: it asks for one page after another.
+For the walk, the pool is a `fetch` like any other, which returns one page after another.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class PrefetchPool:
         fetch: Gets a page; called by all threads.
         wait: Waits until the queue of wakeups has an item, and takes it.
         new_plan: Makes the plan, given the cursor that the walk begins with.
-        threads: How many there are.
-        logger: Where it is reported why no cursors are guessed any more.
+        threads: Number of threads.
+        logger: Receives the reason when guessing ends.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PrefetchPool:
         self._threads = threads
         self._logger = logger
         self._plan: PrefetchPlan | None = None
-        # Held while the plan is used; notified whenever there may be something new to ask for.
+        # Held while the plan is used; notified whenever there may be another page to request.
         self._changed = threading.Condition()
         self._is_ahead = False
         self._is_closed = False
@@ -96,11 +96,11 @@ class PrefetchPool:
         try:
             while (task := self._next_task(plan)) is not None:
                 self._perform(plan, task)
-        except Exception as error:  # noqa: BLE001  # a thread that died silently would leave the walk waiting forever
+        except Exception as error:  # noqa: BLE001  # if the thread ended silently, the walk would wait forever
             self._bug = error
             self._wake()
 
-    # A method of its own: a thread that waits for its next task must not keep the last one's page.
+    # A method of its own, so that a thread that waits for its next task does not keep the last page.
     def _perform(self, plan: PrefetchPlan, task: Task) -> None:
         try:
             page = self._fetch(task.request)
@@ -133,6 +133,6 @@ class PrefetchPool:
             )
 
     def _wake(self) -> None:
-        # One item is enough: the walk then sees everything that has happened until then.
+        # One item is enough: the walk then sees all that has happened.
         if self._wakeups.empty():
             self._wakeups.put(None)

@@ -1,9 +1,9 @@
 """Segments: rows of pages at several places of the list, and how they become one row.
 
 In a segment, each page but the first was requested with the `after` of the one before. The first segment continues from
-what was handed out last. Any other begins with a guessed cursor for a later moment: its records are real, but nothing says
-yet that none is missing before them. A segment *joins* the next one when it arrives at its first record. From then on the
-two are one row, in which every page follows the one before by the API's own word. A segment that walks past the next one
+what was handed out last. Any other begins with a guessed cursor for a later position: its records are real, but some may be
+missing before them. A segment *joins* the next one when it arrives at its first record. From then on the
+two are one row, in which every page follows the one before by the API's own `after`. A segment that walks past the next one
 without arriving drops it. So a wrong guess costs requests, never a record.
 """
 
@@ -41,9 +41,9 @@ class Segment:
     Attributes:
         begins_at: Position of its first record; while the guess is in flight, the guessed one.
         nothing_from: From where on there is nothing before its first record, as far as guesses have shown.
-        cursor: What to ask for next.
+        cursor: Cursor of its next page.
         known: How many of its first records are also on the page on which the segment before joined it.
-        pages: Pages that wait to be handed out.
+        pages: Pages to be handed out.
         records: How many records are on them.
         first_id: Id of its first record; None until its first page has come.
         first_ids: Ids of its first page.
@@ -55,7 +55,7 @@ class Segment:
         is_end: Whether it is complete: the list ends here.
         is_dropped: Whether it is not needed any more.
         is_stuck: Whether its next page could not be read before it was at the front.
-        error: The same at the front: the end of the walk.
+        error: Why its next page could not be read at the front: this ends the walk.
     """
 
     begins_at: Position | None = None

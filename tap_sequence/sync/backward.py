@@ -18,11 +18,11 @@ from tap_sequence.sync.timestamps import format_timestamp
 
 
 class BackwardReader:
-    """Emits what backward walks of one run bring.
+    """Emits the new records of backward walks.
 
     Args:
         listing: The list.
-        bookmark: What is known; moved only when a walk is complete.
+        bookmark: Which records are known; moved only when a walk is complete.
         logger: Where warnings go.
     """
 
@@ -32,7 +32,7 @@ class BackwardReader:
         self._logger = logger
 
     def record_pages(self, scan: BackwardScan, pages: Pages) -> Iterator[RecordPage]:
-        """Yield, newest first, what the scan finds new.
+        """Yield the records that are new by the scan, newest first.
 
         Raises:
             OldestMissingError: The list ended before its oldest record.
@@ -45,11 +45,11 @@ class BackwardReader:
         bookmark, resume_point = self._bookmark, ResumePoint(self._bookmark, scan)
         newest: Record | None = None
         had_position = bookmark.start is not Start.BACKWARD
-        had_news = False
+        had_new_records = False
         total: int | None = None
         began_at = 0
         for request, page in pages:
-            # Of the first page, since records that appear later are not read.
+            # The first page's total counts: records that appear later are not read.
             total = page.total if total is None else total
             began_at = began_at or page.asked_at
             new = scan.new(page.records, bookmark.knows)
@@ -58,15 +58,15 @@ class BackwardReader:
             resume_point.add(page)
             wanted = [record for record in new if bookmark.is_wanted(record)]
             newest = _newest_of(newest, wanted)
-            had_news = had_news or bool(wanted)
+            had_new_records = had_new_records or bool(wanted)
             seen = sum(map(bookmark.knows, page.ids()))
             yield RecordPage(wanted, read=len(page.records), seen=seen)
-            # If no cursor could be recovered before, another request for one is only worth it if something was new.
-            is_worth_more = not scan.has_met_goal or had_news or had_position
-            if scan.is_complete_with(page) and (resume_point.cursor is not None or not is_worth_more):
+            # Without a cursor before and without new records, another request for a cursor is not worth it.
+            is_cursor_worth_more = not scan.has_met_goal or had_new_records or had_position
+            if scan.is_complete_with(page) and (resume_point.cursor is not None or not is_cursor_worth_more):
                 break
         else:
-            # The end is believed if nothing depends on it, or if the oldest record was read.
+            # Accept the end of the list if nothing depends on it, or if the oldest record was read.
             is_irrelevant = scan.is_complete and resume_point.cursor is not None
             first = None if is_irrelevant else self._listing.first_record()
             if first is None or scan.has_read_lately(first.id) or self._may_be_missing(first, began_at):
@@ -75,12 +75,12 @@ class BackwardReader:
                 raise OldestMissingError(request, scan.read, first.id)
         warn_of_missing(resume_point.listed(), total, self._logger)
         bookmark.backward_done(resume_point.position(total), resume_point.records(), newest)
-        if had_news or had_position:
+        if had_new_records or had_position:
             self._recover_cursor(resume_point)
         self._logger.info("Read backward: %d logs.", scan.read)
 
     def _may_be_missing(self, first: Record, began_at: int) -> bool:
-        """Whether the list's first record may rightly be missing in a backward walk that has read everything."""
+        """Whether a backward walk that has read everything may lack the list's first record."""
         # It appeared meanwhile, or late; or it is the newest, whichever order is requested.
         return (
             first.created_at >= began_at
@@ -90,7 +90,7 @@ class BackwardReader:
         )
 
     def _recover_cursor(self, resume_point: ResumePoint) -> None:
-        """Find out with one request whether the next run can go forward. Data decides, never the cursor's form."""
+        """Check with one request whether the next run can read forward. The records decide, not the form of the cursor."""
         if resume_point.cursor is None:
             return
         try:
@@ -117,10 +117,10 @@ class BackwardReader:
         scan = BackwardScan(since=start_date, read_on_to=start_date - DISORDER)
         with closing(listing.from_newest() or listing.forward()) as pages:
             for request, page in pages:
-                # Nothing is known here: no record of the time in question was emitted.
+                # No record counts as known: none of this period was emitted.
                 new = scan.new(page.records, lambda _: False)
                 wanted = [record for record in new if start_date <= record.created_at < until]
-                # The next run meets again what is newer than the anchor, such as what has appeared since.
+                # The next run reads the records after the anchor again, also those that have appeared since.
                 is_newer = request.order is SortOrder.DESCENDING and not has_met_anchor
                 has_met_anchor = has_met_anchor or not goal.isdisjoint(page.ids())
                 if is_newer or (request.order is SortOrder.ASCENDING and (has_met_anchor or not goal)):

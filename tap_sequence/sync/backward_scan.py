@@ -14,7 +14,7 @@ class BackwardScan:
     """Decides page by page, newest first.
 
     If the state names final records (the goal), their place in the list decides: unknown records before them are new, and
-    the walk ends there. Otherwise the time of creation has to do.
+    the walk ends there. Otherwise the time of creation decides.
 
     Args:
         goal: Ids of the anchor and of records before it.
@@ -26,7 +26,7 @@ class BackwardScan:
     def __init__(self, goal: Collection[str] = (), *, since: int = 0, read_on_to: int = 0) -> None:
         self.has_met_goal = False
         self.is_complete = False
-        """Whether everything new was met."""
+        """Whether all new records were read."""
         self.has_come_back = False
         """Whether the last page ended where this walk was before."""
         self.read = 0
@@ -38,12 +38,12 @@ class BackwardScan:
         self._read_on_to = read_on_to
         self._undecided: list[Record] = []
         self._has_met_known = False
-        # Enough to notice a cursor that includes its own record, or a response with the first page.
+        # Enough to detect a cursor that includes its own record, or a response with the first page.
         self._first: set[str] = set()
         self._last: deque[set[str]] = deque(maxlen=10)
 
     def new(self, records: Sequence[Record], knows: Callable[[str], bool]) -> list[Record]:
-        """Return which records are new by what is known so far, given the next page, newest first."""
+        """Return the records that the next page shows to be new, newest first; some may be from earlier pages."""
         result: list[Record] = []
         self._has_met_known = False
         unseen = {
@@ -76,7 +76,7 @@ class BackwardScan:
         return any(record_id in ids for ids in self._last)
 
     def is_complete_with(self, page: Page) -> bool:
-        """Whether everything new was met up to this page, which was given to `new` last."""
+        """Whether all new records were read, given the last page that `new` received."""
         is_older = bool(page.records) and all(record.created_at < self._read_on_to for record in page.records)
         is_past_bound = not self._goal and is_older and not self._has_met_known
         self.is_complete = self.is_complete or self.has_met_goal or is_past_bound

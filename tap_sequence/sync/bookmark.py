@@ -20,14 +20,14 @@ from tap_sequence.sync.state import FIRST_STREAMS, REPLICATION_KEY, Edit, Query,
 from tap_sequence.sync.timestamps import MICROSECONDS, format_timestamp, parse_timestamp
 
 RECENT_IDS_CAP = 10_000
-"""Most ids that a state holds (about 390 kB). Logs beyond it may be emitted again by the next run, never lost."""
+"""Maximum number of ids in a state (about 390 kB). The next run may emit records beyond it again; none is lost."""
 
 DISORDER = 60 * MICROSECONDS
-"""How far `createdAt` may stray from the list's order, and from the time of the request, and still count as right."""
+"""Microseconds by which `createdAt` may differ from the list's order, and from the time of the request."""
 
 
 class Bookmark:
-    """Where the runs are in the list. A walk reports what was emitted; the bookmark decides what to save.
+    """How far the runs have read the list. Walks report what was emitted; the bookmark decides what to save.
 
     Positions in the list decide, not times: the saved cursor leads to the anchor, everything before the anchor is final, and
     `knows` says which records from the anchor on were emitted. So a record dated in the future, or out of order in
@@ -43,7 +43,7 @@ class Bookmark:
         self.query = query
         self.streams = tuple(streams)
         self.new_streams: tuple[str, ...] = ()
-        """Streams that the earlier runs, which this one continues, did not write."""
+        """Streams that the runs before did not write, if this run continues from their state."""
         self.start = Start.NOTHING
         self.edit = Edit.NONE
         self.start_date: int | None = None
@@ -57,7 +57,7 @@ class Bookmark:
         """The same in microseconds since 1970."""
         self.lookback = lookback_seconds * MICROSECONDS
         """How late a record may become visible, in microseconds."""
-        # What to write until something was emitted: a run that read nothing must not move anything.
+        # The state to write until something was read: a run that read nothing must not change it.
         self._loaded: Mapping[str, Any] | None = {}
         self._seen = SeenIds()
         # Of the page in progress.
@@ -95,11 +95,11 @@ class Bookmark:
                 name for name in streams if name not in (saved.streams or FIRST_STREAMS)
             )
         bookmark._load_time(saved)
-        # An earlier version has skipped everything if its start_date was later than any record.
+        # An earlier version skipped all records if its start_date was later than any of them.
         has_skipped_all = saved.is_nothing_emitted and not bookmark.has_start_date and saved.has_records
         if bookmark.edit is not Edit.SET_BACK and not has_skipped_all:
             bookmark.start, bookmark.position = saved_position(saved)
-            # Their times are not saved; none can be younger than the greatest.
+            # Their times are not saved; none can be later than the greatest.
             bookmark._seen.carry(saved.recent_ids or (), bookmark.latest or 0)
         if bookmark.start is Start.NOTHING and bookmark.latest is not None:
             bookmark.start = Start.BACKWARD
@@ -123,7 +123,7 @@ class Bookmark:
     def to_state(self) -> dict[str, Any]:
         """Return the stream's state, as plain JSON values.
 
-        Every key is always there: tools that merge a state into the one before would keep what is left out.
+        Every key is always present: tools that merge states would keep the old value of a missing key.
         """
         if self._loaded is not None:
             return dict(self._loaded)
@@ -143,7 +143,7 @@ class Bookmark:
             "streams": list(self.streams),
         }
 
-    # What the walks ask
+    # What walks ask
 
     def knows(self, record_id: str) -> bool:
         """Whether the record was emitted before (or skipped as older than `start_date`)."""
@@ -166,19 +166,19 @@ class Bookmark:
         """Whether the API still honours the saved cursor, given the first record that it leads to (None: to nothing)."""
         if self.position.anchor is not None:
             return record_id == self.position.anchor.id
-        # A state that was written by hand. Without any ids there is nothing to compare a record with.
+        # A state from before there were anchors, or written by hand. Without ids there is nothing to compare with.
         return record_id is not None and (not self._seen or self.knows(record_id))
 
     @property
     def listed(self) -> int | None:
-        """How many records the list has up to where the forward walk is; None if unknown."""
+        """Number of records in the list up to the position of the forward walk; None if unknown."""
         before = self.position.records_before
         return None if before is None else before + self._walked - self._walked_to_anchor
 
     def is_settled(self, record: Record, asked_at: int) -> bool:
-        """Whether no record can become visible before this one any more, given when it was asked for.
+        """Whether no record can become visible before this one any more, given when it was requested.
 
-        A record dated in the future does not say: later ones may come before or after it.
+        A record dated in the future is not settled: others may still appear before it.
         """
         return record.created_at <= (asked_at - self.lookback if self.lookback else asked_at + DISORDER)
 
@@ -188,7 +188,7 @@ class Bookmark:
             self.is_settled(record, asked_at) or record.created_at > asked_at + DISORDER for record in records
         )
 
-    # What the walks report
+    # What walks report
 
     def forward_begins(self) -> None:
         """A forward walk starts from the saved cursor or, without one, from the start of the list."""
@@ -212,7 +212,7 @@ class Bookmark:
         Args:
             cursor: The cursor that led to the page.
             records: All records on it.
-            asked_at: When it was asked for, in microseconds since 1970.
+            asked_at: When it was requested, in microseconds since 1970.
         """
         if not records:
             return
@@ -226,7 +226,7 @@ class Bookmark:
             self.position = Position(cursor, Anchor.at(records[0]), tuple(self._last_ids), before)
             self._walked_to_anchor = to_anchor
             self._seen.pass_to(self._page, self._bound)
-        # If all of the page was emitted just now, it was met in this order already.
+        # If the whole page was emitted just now, its ids are in this order already.
         if ids != self._emitted_ids:
             for record in records:
                 self._seen.meet(record, self._page)
@@ -239,7 +239,7 @@ class Bookmark:
         self._seen.forget_passed(self._bound)
 
     def forward_done(self, total: int | None = None) -> None:
-        """A forward walk reached the end of the list: what it did not meet has left the list.
+        """A forward walk reached the end of the list: records that it did not read have left the list.
 
         Args:
             total: `totalResultSize`, if known; the end of the next run is compared with it.
@@ -260,7 +260,7 @@ class Bookmark:
         self.position = replace(self.position, records_before=None)
 
     def settle(self, ids: Iterable[str]) -> None:
-        """Records are final, and a walk that meets them does not emit them."""
+        """Take records as final: a walk that reads them does not emit them."""
         self._seen.carry(ids, self.latest or 0)
 
     def reached_back(self, start_date: int, newest: Record | None) -> None:
@@ -285,12 +285,12 @@ class Bookmark:
         self._seen.replace(read, self._page)
 
     def cursor_recovered(self, cursor: str) -> None:
-        """After a backward walk: a forward walk from `cursor` has been seen to begin with the anchor."""
+        """After a backward walk: a request has shown that a forward walk from `cursor` begins with the anchor."""
         self.position = replace(self.position, cursor=cursor)
 
     @property
     def _bound(self) -> float:
-        """Where the lookback begins."""
+        """Where the lookback begins, in microseconds since 1970."""
         return math.inf if self.latest is None else self.latest - self.lookback
 
     def _advance(self, record: Record) -> None:

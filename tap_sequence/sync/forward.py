@@ -13,11 +13,11 @@ from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage
 
 
 class ForwardReader:
-    """Emits what forward walks of one run bring, and compares where they end with the newest record.
+    """Emits the new records of forward walks, and checks that they end at the newest record.
 
     Args:
         listing: The list.
-        bookmark: What is known; moved as records are emitted.
+        bookmark: Which records are known; moved as records are emitted.
         logger: Where warnings go.
     """
 
@@ -30,12 +30,16 @@ class ForwardReader:
         self._first: Record | None = None
 
     def record_pages(self, pages: Pages) -> Iterator[RecordPage]:
-        """Yield what a walk from the bookmark's position brings."""
+        """Yield the new records of a walk from the bookmark's position.
+
+        Raises:
+            RecordRepeatedError: The API returned the first page of the list for a cursor.
+        """
         is_whole = self._bookmark.position.cursor is None
         self._bookmark.forward_begins()
         with closing(pages):
             for request, page in pages:
-                self._check_it_leads_on(request, page)
+                self._check_not_first_page(request, page)
                 self._last = request, page
                 if page.total is not None:
                     self._total = page.total
@@ -83,8 +87,8 @@ class ForwardReader:
             "none" if self._total is None else f"{self._total}",
         )
 
-    def _check_it_leads_on(self, request: PageRequest, page: Page) -> None:
-        """Notice an API that responds to a cursor with the first page of the list, which an earlier run has read."""
+    def _check_not_first_page(self, request: PageRequest, page: Page) -> None:
+        """Detect an API that returns the first page of the list, which an earlier run has read, for a cursor."""
         anchor = self._bookmark.position.anchor
         if anchor is None or not page.records or request.number == 1:
             return

@@ -1,7 +1,7 @@
-"""What a run reads: which walks to make, given the bookmark.
+"""Which walks a run makes, given the bookmark.
 
-Plain Python over `fetch(request) -> page`: it knows neither HTTP nor Singer. The table "What a run starts with" of
-docs/state.md is `IncrementalReader.record_pages`.
+Plain Python over `fetch(request) -> page`: it knows neither HTTP nor Singer. The table "What a run reads" in
+docs/state.md lists the cases of `IncrementalReader.record_pages`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class IncrementalReader:
 
     Args:
         fetch: Gets a page.
-        bookmark: Where the run before ended; moved as records are emitted.
+        bookmark: Where the previous run ended; moved as records are emitted.
         start_date: Emit only records created at or after this time, in microseconds since 1970.
         logger: Where warnings go.
-        pause: Waits some seconds.
-        prefetching: Returns what gets the pages of one forward walk, as long as it is entered; None: `fetch` does.
+        pause: Waits for a number of seconds.
+        prefetching: Returns a context manager that provides the fetch of one forward walk; None: use `fetch`.
     """
 
     def __init__(  # noqa: PLR0913  # what it is made of, each named
@@ -63,7 +63,7 @@ class IncrementalReader:
             RequestError: A page could not be read.
             PaginationLoopError: The API returned pages again.
             IncompleteListError: The list ended too early.
-            FutureStateError: The state is a time that is still to come.
+            FutureStateError: The state is a time in the future.
         """
         yield from self._new_records()
         if self._bookmark.evicted:
@@ -82,7 +82,7 @@ class IncrementalReader:
             )
         if start in {Start.NOTHING, Start.OTHER_QUERY}:
             self._bookmark.start_date = self._start_date
-            yield from self._from_nothing()
+            yield from self._without_position()
             return
         self._warn_of_edit()
         earlier = self._settle_start_date()
@@ -105,10 +105,10 @@ class IncrementalReader:
                 )
 
     def _settle_start_date(self) -> int | None:
-        """Decide from which time on records are emitted, given a state; return a `start_date` to reach back to, if any."""
+        """Decide since when records are emitted, given a state; return a `start_date` to read back to, if any."""
         wanted, bookmark = self._start_date, self._bookmark
         if not bookmark.has_start_date and bookmark.latest is not None and wanted is not None:
-            # An earlier version or another tool did not save it. One that fits is assumed to be the one that was used.
+            # An earlier version or another tool did not save it. If today's fits, assume that it was the same.
             bookmark.start_date = wanted if wanted <= bookmark.latest else None
         if wanted is None or wanted == bookmark.start_date:
             return None
@@ -121,7 +121,7 @@ class IncrementalReader:
         )
         return None
 
-    def _from_nothing(self) -> Iterator[RecordPage]:
+    def _without_position(self) -> Iterator[RecordPage]:
         since = self._bookmark.start_date
         scan = BackwardScan() if since is None else BackwardScan(since=since, read_on_to=since - DISORDER)
         pages = self._listing.from_oldest()
@@ -132,7 +132,7 @@ class IncrementalReader:
             if since is None:
                 yield from self._to_newest(pages)
                 return
-            # One page tells whether nearly the whole list is wanted. Then a forward walk is better: it can be resumed.
+            # The first page shows whether nearly all records are wanted. If so, read forward: that can be resumed.
             _, first = first_page_with_records(pages)
             if first is None:
                 # The end of an empty list is checked like any other.
@@ -148,8 +148,8 @@ class IncrementalReader:
     def _from_saved_cursor(self) -> Pages | None:
         """Return the walk from the saved cursor or, with a warning, None if the API does not honour it.
 
-        Data decides: the first record must be the one that was first when the cursor was saved, and none from before it may
-        follow, or the list goes the other way.
+        The records decide: the first one must be the anchor, and no record from before the anchor may follow, which would mean
+        that the list is in the other order.
         """
         cursor = self._bookmark.position.cursor
         if cursor is None:
@@ -165,7 +165,7 @@ class IncrementalReader:
             skipped = next((place for place, (_, page) in enumerate(begun) if page.records), len(begun))
             ids = [record.id for record in records_of(begun)]
             is_continued = bool(ids) and self._bookmark.is_continued_by(ids[0])
-            # A deleted anchor may be named among those before its replacement.
+            # A deleted anchor may be among the ids before its replacement.
             before_anchor = self._bookmark.position.before_anchor
             settled = next((record_id for record_id in ids[1:] if record_id in before_anchor), None)
             if is_continued and settled is None:
@@ -183,7 +183,7 @@ class IncrementalReader:
     # Forward
 
     def _to_newest(self, pages: Pages) -> Iterator[RecordPage]:
-        """Emit what a forward walk brings, and make sure that it ends at the newest record."""
+        """Emit the new records of a forward walk, and make sure that it ends at the newest record."""
         forward = self._forward
         yield from forward.record_pages(pages)
         unread = forward.unread_newest()
@@ -191,10 +191,10 @@ class IncrementalReader:
             if unread is None:
                 break
             if rechecks:
-                # At first it is likely to have become visible just now.
+                # The first time, it has probably become visible just now.
                 self._logger.warning("The list ended before its newest log (%s). Checking again.", unread.id)
                 self._pause(float(2 ** (rechecks - 1)))
-            # As the next run would do.
+            # Resume as the next run would.
             again = None if self._listing.is_always_newest_first else self._from_saved_cursor()
             if again is None:
                 yield from self._back_to_bookmark()
@@ -205,8 +205,8 @@ class IncrementalReader:
             raise forward.missing(unread)
         forward.finish()
 
-    def _forward_to_news(self) -> Iterator[RecordPage]:
-        """Read from the oldest record up to what is new: the API honours neither the cursor nor the descending order."""
+    def _forward_to_new_records(self) -> Iterator[RecordPage]:
+        """Read from the oldest record on, because the API honours neither the cursor nor the descending order."""
         bookmark, goal = self._bookmark, self._bookmark.position.settled_ids
         if not goal and bookmark.latest is not None and bookmark.start is Start.BACKWARD:
             bookmark.start_date = bookmark.latest - bookmark.lookback
@@ -218,7 +218,7 @@ class IncrementalReader:
                 bookmark.settle([*goal, *(record.id for record in page.records[: known[-1]])])
                 yield from self._to_newest(chain([(request, page)], pages))
                 return
-        # None of these records is there any more, so all are newer.
+        # None of these records exists any more, so all records are newer.
         yield from self._to_newest(self._listing.forward())
 
     # Backward
@@ -228,18 +228,18 @@ class IncrementalReader:
         if position.anchor is not None:
             scan = BackwardScan(position.settled_ids)
         elif self._bookmark.start is not Start.BACKWARD and position.cursor is None:
-            # All that was read, from the start of the list on, is known by its id.
+            # All records that were read, from the start of the list on, are known by id.
             scan = BackwardScan()
         elif latest is not None:
             since = latest - self._bookmark.lookback
             scan = BackwardScan(since=since, read_on_to=min(since, latest - DISORDER))
         else:
             self._bookmark.drop_position()
-            yield from self._from_nothing()
+            yield from self._without_position()
             return
         pages = self._listing.from_newest()
         if pages is None:
-            yield from self._forward_to_news()
+            yield from self._forward_to_new_records()
             return
         if scan.goes_by_time and latest is not None:
             begun = begin(pages)

@@ -13,7 +13,7 @@ from tap_sequence.sync.models import Fetch, Page, PageRequest, Record, SortOrder
 from tap_sequence.sync.walk import walk
 
 Pages: TypeAlias = Generator[tuple[PageRequest, Page], None, None]
-"""A walk: each page with the request that brought it. Close it if you leave it before its end."""
+"""A walk: each page with its request. Close it if you leave it before its end."""
 
 
 class Listing:
@@ -22,7 +22,7 @@ class Listing:
     Args:
         fetch: Gets a page.
         logger: Where warnings go.
-        prefetching: Returns what gets the pages of one forward walk, as long as it is entered; None: `fetch` does.
+        prefetching: Returns a context manager that provides the fetch of one forward walk; None: use `fetch`.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Listing:
     def _in_order(self, pages: Pages, order: SortOrder) -> Pages | None:
         begun = begin(pages)
         records = records_of(begun)
-        # Times alone prove nothing, since records may be dated anyhow. An API that ignores the order returns the same list
-        # for both. Finding out costs requests: worth it if a walk that can be resumed would go the wrong way; a single page
-        # has all records anyway.
-        goes_on = order is SortOrder.ASCENDING and bool(begun) and begun[-1][1].after is not None
-        is_plausible = _span(records, order) > DISORDER if goes_on else _span(records, order) >= 0
+        # Times alone prove nothing, because records may have any date. An API that ignores the order returns the same list
+        # for both orders. Checking this costs requests, which is worth it if a walk that can be resumed would go in the
+        # wrong direction; a single page has all records anyway.
+        has_next_page = order is SortOrder.ASCENDING and bool(begun) and begun[-1][1].after is not None
+        is_plausible = _span(records, order) > DISORDER if has_next_page else _span(records, order) >= 0
         if (
             is_plausible
             or not self.is_same_in(order.reverse, records)

@@ -1,4 +1,4 @@
-"""The shapes that travel from the client through the walk to the sink."""
+"""The types that pass from the client through the walk to the sink."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tap_sequence.text.redaction import excerpt
 
 
 class SortOrder(StrEnum):
-    """Directions that the API can list in (`sortOrder`, published OpenAPI)."""
+    """Orders in which the API can list (`sortOrder`, published OpenAPI)."""
 
     ASCENDING = "ASC"
     DESCENDING = "DESC"
 
     @property
     def reverse(self) -> SortOrder:
-        """The other direction."""
+        """The other order."""
         return SortOrder.DESCENDING if self is SortOrder.ASCENDING else SortOrder.ASCENDING
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One page to ask for.
+    """A request for one page.
 
     Attributes:
-        order: Direction of the walk.
+        order: Order of the walk.
         cursor: The `after` to send; None for the first page.
         number: The page's number in its walk, from 1; for messages. None if it is not known yet.
         is_optional: Whether the run can do without the response, so that one attempt is enough: a fault that another
@@ -76,7 +76,7 @@ class Page:
         asked_at: A time no later than that at which the request was sent, in microseconds since 1970: everything that was
             visible then is on the page. It is the earlier of two clocks, this machine's and the API's (`Date`): one that is
             ahead would shorten the lookback.
-        size: Bytes of the body that it came in.
+        size: Size of the response's body in bytes.
         has_pagination: Whether the API said if there is a next page. If it did not, `after` is None.
     """
 

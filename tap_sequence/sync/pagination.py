@@ -12,9 +12,9 @@ from tap_sequence.text.redaction import excerpt
 
 
 class CursorPaginator:
-    """Where a walk stands, and whether it is over.
+    """The cursor of a walk, and whether the walk is finished.
 
-    The list is over when a page has no `after` (absent or null): "the cursor for the page after this (if it
+    The list ends with a page that has no `after` (absent or null): "the cursor for the page after this (if it
     exists)", published OpenAPI. An empty page that has one is not the end.
     """
 
@@ -23,12 +23,12 @@ class CursorPaginator:
         self._current = start
         self._count = 0
         self._finished = False
-        # Hashes, not cursors: 100 million logs are a million cursors. Two that share a 64-bit hash are not a worry.
+        # Hashes save memory: 100 million logs have a million cursors. Collisions of 64-bit hashes are negligible.
         self._followed = {hash(start)}
 
     @property
     def current_value(self) -> str | None:
-        """The `after` to send for the page to come."""
+        """The `after` to send for the next page."""
         return self._current
 
     @property

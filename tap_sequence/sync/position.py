@@ -41,10 +41,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the next walk starts. A state that was written by hand may have a cursor without an anchor.
+    """Where the next walk starts. A state from before there were anchors, or written by hand, has a cursor alone.
 
     Attributes:
-        cursor: An `after` that leads to the anchor; None with an anchor: not known; None without: the start of the list.
+        cursor: An `after` that leads to the anchor. None: with an anchor, it is unknown; without, the start of the list.
         anchor: The first record after the cursor.
         before_anchor: Ids directly before the anchor, the nearest last. Everything before any of them is final, too.
         records_before: How many records the API counts before the anchor; None if unknown.

@@ -1,4 +1,4 @@
-"""Where the run after a backward walk may resume, and what it has to know for that."""
+"""Where the run after a backward walk may resume, and what it must know for that."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ResumePoint:
         self._is_whole_list = False
 
     def add(self, page: Page) -> None:
-        """Take the next page, newest first."""
+        """Add the next page, newest first."""
         if not page.records:
             return
         self._youngest = max(self._youngest, *(record.created_at for record in page.records))

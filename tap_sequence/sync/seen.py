@@ -1,4 +1,4 @@
-"""The deduplication window: which records the next run may meet again, so that it does not emit them twice."""
+"""The deduplication window: the records that the next run may read again and must not emit twice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SeenIds:
         self._met = {record.id: (record.created_at, page) for record in records}
 
     def pass_to(self, page: int, bound: float) -> None:
-        """Let go of what was met before a page, to which the cursor now leads, but for what was created since `bound`."""
+        """Forget records met before a page, to which the cursor now leads, except those created since `bound`."""
         passed = []
         for record_id, (created_at, number) in self._met.items():
             if number == page:
@@ -70,10 +70,10 @@ class SeenIds:
             del self._met[record_id]
 
     def forget_passed(self, bound: float) -> None:
-        """Forget what the cursor has passed and was created before `bound`."""
+        """Forget records that the cursor has passed and that were created before `bound`."""
         while self._passed and self._passed[0][0] < bound:
             self._carried.pop(heapq.heappop(self._passed)[1], None)
 
     def forget_unmet(self, bound: int) -> None:
-        """Forget what this walk has not met and was created before `bound`: it has left the list."""
+        """Forget records that this walk has not met and that were created before `bound`: they have left the list."""
         self._carried = {record_id: at for record_id, at in self._carried.items() if at >= bound}

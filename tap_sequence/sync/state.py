@@ -1,4 +1,4 @@
-"""The stream's state as a file holds it: its keys, what each must be, and how a hand has edited it."""
+"""The stream's state as it is saved: its keys, what each must be, and whether it was edited by hand."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tap_sequence.text.redaction import excerpt
 REPLICATION_KEY = "createdAt"
 
 FIRST_STREAMS = ("activity_logs",)
-"""The streams that a state is for if it names none: there was no other."""
+"""The streams of a state that names none: it is from a version that had no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a cursor belongs to. A cursor may be bound to all of it, so it is never used for another query.
+    """What a cursor is valid for. A cursor may depend on all of it, so it is never used for another query.
 
     Attributes:
         host: Host, port and base path of the API; no scheme, no credentials.

@@ -1,7 +1,7 @@
 """Times as the API writes them, turned into numbers that sort.
 
-Live systems mix numbers of fractional digits in one response (the vendor's seats guide shows `…48.63792Z` beside
-`…48.637932Z`). As text they sort wrongly, because `Z` sorts after every digit; as microseconds they sort right.
+Live systems mix numbers of fractional digits in one response (the vendor's seats guide shows `…48.63792Z` next to
+`…48.637932Z`). As text they sort wrongly, because `Z` sorts after every digit; as microseconds they sort correctly.
 """
 
 from __future__ import annotations

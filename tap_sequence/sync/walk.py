@@ -27,14 +27,14 @@ def asking_again_for_empty(fetch: Fetch) -> Fetch:
 def walk(
     fetch: Fetch, order: SortOrder, start: str | None = None
 ) -> Generator[tuple[PageRequest, Page], None, None]:
-    """Yield each page with the request that brought it, from cursor `start` (None: the start of the list).
+    """Yield each page with its request, from cursor `start` (None: the start of the list).
 
     A page is yielded before its `after` is checked, so that its records count even if it leads into a pagination loop. A page
     that begins as the first page did is not yielded: its records were read before. An empty page that leads to itself ends
     the list.
 
     Raises:
-        PaginationLoopError: A cursor that was followed before comes again, or the first page.
+        PaginationLoopError: The API returned a cursor that was followed before, or the first page again.
         RequestError: From `fetch`.
     """
     paginator = CursorPaginator(start)

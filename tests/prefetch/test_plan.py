@@ -1,4 +1,4 @@
-"""The ordered read-ahead against the sequential walk: whatever the API makes of a hint, the logs are the same."""
+"""Prefetching against the sequential walk: whatever the API returns for a guessed cursor, the logs are the same."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.stepping import SHORT, SteppedPrefetchPool
 EPOCH = 1_800_000_000 * MICROSECONDS
 NOW = EPOCH + 10**15
 
-# Microseconds between logs: bursts within a millisecond and within seconds, steady times, silences of weeks.
+# Microseconds between logs: bursts within a millisecond and within seconds, steady intervals, gaps of weeks.
 GAPS = st.sampled_from([0, 97, 1_000, 250_000, 5_000_000, 3_600 * MICROSECONDS, 30 * 86_400 * MICROSECONDS])
 DENSITIES = st.lists(st.tuples(GAPS, st.integers(1, 80)), min_size=1, max_size=8)
 OPTIONS = st.fixed_dictionaries(
@@ -46,7 +46,7 @@ OPTIONS = st.fixed_dictionaries(
         "with_total": st.booleans(),
     }
 )
-# The answer that makes reading ahead worth while is drawn more often.
+# The response that makes prefetching worthwhile is drawn more often.
 HONOURED = OPTIONS.map(lambda options: {**options, "unknown_cursor": UnknownCursor.RIGHT_PAGE})
 SEEDS = st.integers(0, 2**32)
 
@@ -68,7 +68,7 @@ def fetch_of(api: SimulatedApi, page_size: int = 5) -> Fetch:
 
 
 class Recording:
-    """A fetch that remembers what the API returned."""
+    """A fetch that records the requests and the cursors that the API returned."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -86,8 +86,8 @@ def ids_of(pages: list[tuple[PageRequest, Page]]) -> list[str]:
     return [log_id for _, page in pages for log_id in page.ids()]
 
 
-def read(reading: SteppedPrefetchPool, start: str | None = None) -> list[tuple[PageRequest, Page]]:
-    with reading as fetch:
+def read(pool: SteppedPrefetchPool, start: str | None = None) -> list[tuple[PageRequest, Page]]:
+    with pool as fetch:
         return list(walk(fetch, SortOrder.ASCENDING, start))
 
 
@@ -98,33 +98,33 @@ def read(reading: SteppedPrefetchPool, start: str | None = None) -> list[tuple[P
     in_flight=st.integers(2, 6),
     held=st.sampled_from([1, 20_000, 2**20]),
 )
-def test_the_logs_are_those_of_the_sequential_walk(
+def test_prefetch_returns_logs_of_sequential_walk(
     densities: list[tuple[int, int]], options: dict[str, Any], seed: int, in_flight: int, held: int
 ) -> None:
     api = api_with(densities, **options)
     fetch = Recording(fetch_of(api))
-    reading = SteppedPrefetchPool(
+    pool = SteppedPrefetchPool(
         fetch, random.Random(seed), page_size=5, max_in_flight_requests=in_flight, max_held_bytes=held
     )
-    pages = read(reading)
+    pages = read(pool)
     assert ids_of(pages) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING))) == api.store.ids()
-    # What a bookmark may save is the API's own, and leads to the page that it came with.
+    # Every cursor that a bookmark may save was returned by the API, and leads to the page that it came with.
     for request, page in pages:
         assert request.cursor in fetch.returned
         assert [*fetch_of(api)(request).ids()][: len(page.records)] == [*page.ids()]
     assert [request.number for request, _ in pages] == list(range(1, len(pages) + 1))
-    assert reading.most_in_flight <= in_flight
+    assert pool.most_in_flight <= in_flight
 
 
 @given(densities=DENSITIES, options=HONOURED, seed=SEEDS, from_page=st.integers(1, 4))
-def test_it_goes_on_from_a_saved_cursor(
+def test_prefetch_from_saved_cursor_returns_logs_of_sequential_walk(
     densities: list[tuple[int, int]], options: dict[str, Any], seed: int, from_page: int
 ) -> None:
     api = api_with(densities, **options)
     pages = list(walk(fetch_of(api), SortOrder.ASCENDING))
     cursor = pages[min(from_page, len(pages) - 1)][0].cursor
-    reading = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
-    assert ids_of(read(reading, cursor)) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING, cursor)))
+    pool = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(pool, cursor)) == ids_of(list(walk(fetch_of(api), SortOrder.ASCENDING, cursor)))
 
 
 @given(
@@ -133,7 +133,7 @@ def test_it_goes_on_from_a_saved_cursor(
     seed=SEEDS,
     news=st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=8),
 )
-def test_logs_that_come_meanwhile_cost_none_of_those_that_were_there(
+def test_prefetch_while_list_grows_loses_no_earlier_log(
     densities: list[tuple[int, int]],
     options: dict[str, Any],
     seed: int,
@@ -148,7 +148,7 @@ def test_logs_that_come_meanwhile_cost_none_of_those_that_were_there(
     def fetch_while_it_grows(request: PageRequest) -> Page:
         if pending and rng.random() < 0.2:
             is_late, number = pending.pop()
-            last = max(key.created_at for key in api.store._keys.values())
+            last = max(api.store.key_of(log_id).created_at for log_id in api.store.ids())
             moments = [
                 rng.randint(EPOCH, last) if is_late else last + 1_000 * n for n in range(1, number + 1)
             ]
@@ -163,7 +163,7 @@ def test_logs_that_come_meanwhile_cost_none_of_those_that_were_there(
 
 
 @given(densities=DENSITIES, options=OPTIONS | HONOURED, seed=SEEDS, share=st.sampled_from([0.05, 0.3, 0.9]))
-def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
+def test_prefetch_failed_requests_are_repeated_at_the_front(
     densities: list[tuple[int, int]], options: dict[str, Any], seed: int, share: float
 ) -> None:
     api = api_with(densities, **options)
@@ -175,8 +175,8 @@ def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
             raise rng.choice([RequestError("down"), BadRequestError("a page", "refused")])
         return fetch(request)
 
-    reading = SteppedPrefetchPool(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)
-    assert ids_of(read(reading)) == api.store.ids()
+    pool = SteppedPrefetchPool(fetch_with_faults, rng, page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(pool)) == api.store.ids()
 
 
 @given(
@@ -186,14 +186,14 @@ def test_what_fails_ahead_is_asked_for_again_when_its_turn_comes(
     failing=st.integers(1, 30),
     ahead=st.booleans(),
 )
-def test_an_error_comes_after_all_that_stands_before_it(
+def test_prefetch_error_follows_all_pages_before_it(
     densities: list[tuple[int, int]],
     options: dict[str, Any],
     seed: int,
     failing: int,
     ahead: bool,  # noqa: FBT001  # drawn
 ) -> None:
-    """Some page can never be read: by its place in the list, whoever asks for it, or from the front only."""
+    """A page can never be read: by any request, or by requests of the front only."""
     api = api_with(densities, **options)
     fetch = fetch_of(api)
     ids = api.store.ids()
@@ -206,8 +206,8 @@ def test_an_error_comes_after_all_that_stands_before_it(
         return page
 
     got: list[str] = []
-    reading = SteppedPrefetchPool(fetch_up_to, random.Random(seed), page_size=5, max_in_flight_requests=4)
-    with reading as fetch_ahead:
+    pool = SteppedPrefetchPool(fetch_up_to, random.Random(seed), page_size=5, max_in_flight_requests=4)
+    with pool as fetch_ahead:
         pages = walk(fetch_ahead, SortOrder.ASCENDING)
         if ahead:
             with pytest.raises(RequestError, match=r"^page \d+ "):
@@ -215,7 +215,7 @@ def test_an_error_comes_after_all_that_stands_before_it(
             assert got == ids[: len(got)]
             assert ids.index(first) - 5 < len(got) <= ids.index(first)
         else:
-            # A hint may lead past what the front cannot read, but never over a gap.
+            # A guess may lead past the page that the front cannot read, but never over a gap.
             try:
                 got.extend(log_id for _, page in pages for log_id in page.ids())
             except RequestError:
@@ -224,26 +224,25 @@ def test_an_error_comes_after_all_that_stands_before_it(
                 assert got == ids
 
 
-# What it is for
-
+# What guesses achieve
 
 STEADY = [(5 * MICROSECONDS, 1)] * 600
 
 
-def test_hints_that_are_honoured_bring_chains_that_meet() -> None:
+def test_guesses_honoured_by_api_join_segments() -> None:
     for kind in (CursorKind.ID, CursorKind.ID_TIME_ORDER):
         api = api_with(STEADY, cursor_kind=kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
         fetch = Recording(fetch_of(api))
         guesses = CursorGuesses()
-        reading = SteppedPrefetchPool(
+        pool = SteppedPrefetchPool(
             fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses
         )
-        assert ids_of(read(reading)) == api.store.ids()
+        assert ids_of(read(pool)) == api.store.ids()
         assert guesses.why_not is None
-        assert reading.guesses_asked >= 10
-        assert reading.most_in_flight == 4
-        # Half a page for each hint, and no more.
-        assert len(fetch.requests) <= 120 + reading.guesses_asked + 1
+        assert pool.guesses_made >= 10
+        assert pool.most_in_flight == 4
+        # Half a page for each guess, and no more.
+        assert len(fetch.requests) <= 120 + pool.guesses_made + 1
 
 
 @pytest.mark.parametrize(
@@ -254,48 +253,48 @@ def test_hints_that_are_honoured_bring_chains_that_meet() -> None:
         (UnknownCursor.EMPTY_PAGE, "the API returns an empty page for a guessed cursor"),
     ],
 )
-def test_a_hint_that_is_not_honoured_costs_one_request_and_is_the_last(
+def test_guess_not_honoured_costs_one_request_and_is_the_last(
     unknown_cursor: UnknownCursor, why: str
 ) -> None:
     api = api_with(STEADY, unknown_cursor=unknown_cursor)
     fetch = Recording(fetch_of(api))
     guesses = CursorGuesses()
-    reading = SteppedPrefetchPool(
+    pool = SteppedPrefetchPool(
         fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses
     )
-    assert ids_of(read(reading)) == api.store.ids()
+    assert ids_of(read(pool)) == api.store.ids()
     assert guesses.why_not == why
     assert len(fetch.requests) == 121
-    # Nor in another walk of the same run.
+    # None in another walk of the same run either.
     fetch.requests.clear()
     read(SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4, guesses=guesses))
     assert len(fetch.requests) == 120
 
 
-def test_pages_from_elsewhere_cost_little() -> None:
+def test_guesses_answered_from_elsewhere_cost_few_requests() -> None:
     api = api_with(STEADY, unknown_cursor=UnknownCursor.ELSEWHERE)
     for seed in range(20):
         fetch = Recording(fetch_of(api))
-        reading = SteppedPrefetchPool(
+        pool = SteppedPrefetchPool(
             fetch, random.Random(seed), page_size=5, max_in_flight_requests=4, max_held_bytes=50_000
         )
-        assert ids_of(read(reading)) == api.store.ids()
+        assert ids_of(read(pool)) == api.store.ids()
         assert len(fetch.requests) <= 120 * 1.25
 
 
 @pytest.mark.parametrize("log_ids", LogIds)
-def test_cursors_that_tell_nothing_are_not_guessed(log_ids: LogIds) -> None:
+def test_guesses_with_opaque_cursors_are_not_made(log_ids: LogIds) -> None:
     kinds = [CursorKind.OPAQUE] + ([CursorKind.ID] if log_ids is LogIds.V4 else [])
     for kind in kinds:
         api = api_with(STEADY, cursor_kind=kind, log_ids=log_ids, unknown_cursor=UnknownCursor.RIGHT_PAGE)
         fetch = Recording(fetch_of(api))
-        reading = SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
-        assert ids_of(read(reading)) == api.store.ids()
-        assert reading.guesses_asked == 0
+        pool = SteppedPrefetchPool(fetch, random.Random(1), page_size=5, max_in_flight_requests=4)
+        assert ids_of(read(pool)) == api.store.ids()
+        assert pool.guesses_made == 0
         assert len(fetch.requests) == 120
 
 
-def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
+def test_plan_requests_next_page_while_last_one_is_written() -> None:
     fetch = fetch_of(api_with(STEADY, cursor_kind=CursorKind.OPAQUE))
     plan = PrefetchPlan(None, guesses=CursorGuesses(), page_size=5, max_in_flight_requests=2)
     cursor = begin(plan, fetch).after
@@ -304,7 +303,7 @@ def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
         task = plan.next_task()
         assert task is not None
         assert (task.request.number, task.is_guess) == (number, False)
-        # There is nothing else to ask for before the cursor is known.
+        # Nothing else can be requested before the cursor is known.
         assert plan.next_task() is None
         plan.succeeded(task, fetch(task.request))
         following = plan.next_task()
@@ -313,12 +312,12 @@ def test_the_next_page_is_asked_for_while_the_last_one_is_written() -> None:
         page = plan.take(cursor)
         assert page is not None
         cursor = page.after
-        plan.failed(following, RequestError("asked for anew in the next round"))
+        plan.failed(following, RequestError("requested again in the next round"))
         following.segment.error = None
 
 
 def begin(plan: PrefetchPlan, fetch: Fetch) -> Page:
-    """Read the first page, and ask for nothing else before the walk does."""
+    """Read the first page. Nothing else may be requested before the walk asks for it."""
     task = plan.next_task()
     assert task is not None
     assert task.request == PageRequest(SortOrder.ASCENDING, None, 1)
@@ -340,24 +339,24 @@ def test_plan_asked_for_another_page_than_the_next_raises() -> None:
 
 
 @pytest.mark.parametrize("cursor_kind", [CursorKind.ID, CursorKind.OPAQUE])
-def test_what_is_held_is_bounded_when_nobody_takes_it(cursor_kind: CursorKind) -> None:
+def test_plan_held_bytes_stay_bounded_while_no_page_is_taken(cursor_kind: CursorKind) -> None:
     api = api_with(STEADY, cursor_kind=cursor_kind, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     size = max(page.size for _, page in walk(fetch_of(api), SortOrder.ASCENDING))
-    reading = SteppedPrefetchPool(
+    pool = SteppedPrefetchPool(
         fetch_of(api), random.Random(1), page_size=5, max_in_flight_requests=4, max_held_bytes=20 * size
     )
-    with reading as fetch:
+    with pool as fetch:
         pages = walk(fetch, SortOrder.ASCENDING)
         taken = ids_of([next(pages) for _ in range(10)])
-        while reading._step(must=False):
+        while pool._step(must=False):
             pass
-        assert 5 * size < reading.most_held <= 21 * size
+        assert 5 * size < pool.most_held <= 21 * size
         rest = [log_id for _, page in pages for log_id in page.ids()]
     assert taken + rest == api.store.ids()
 
 
-def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
-    """A hint found the list's end; when the walk arrives there, more stands behind it."""
+def test_plan_list_grown_after_its_last_page_is_read_to_new_end() -> None:
+    """A guess found the end of the list; when the walk arrives there, more logs follow."""
     api = api_with(STEADY[:55], unknown_cursor=UnknownCursor.RIGHT_PAGE)
     fetch = fetch_of(api)
     plan = PrefetchPlan(
@@ -374,7 +373,7 @@ def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
     assert front is not None
     assert guess is not None
     assert guess.is_guess
-    # It brings the list's last three logs, and no `after`.
+    # It returns the last three logs of the list, and no `after`.
     guessed = base64.b64encode(api.store.ids()[51].encode()).decode()
     last = fetch(PageRequest(SortOrder.ASCENDING, guessed, None))
     assert (len(last.records), last.after) == (3, None)
@@ -396,19 +395,20 @@ def test_a_list_that_has_grown_behind_its_last_page_is_read_on() -> None:
     assert ids == api.store.ids()
 
 
-def test_a_few_pages_without_a_total_are_read_without_a_hint() -> None:
+def test_guesses_for_few_pages_without_total_are_not_made() -> None:
+    """Most runs read a few pages, and a guess would be half of their requests."""
     api = api_with(STEADY[:45], with_total=False, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     fetch = Recording(fetch_of(api))
-    reading = SteppedPrefetchPool(
+    pool = SteppedPrefetchPool(
         fetch, random.Random(1), page_size=5, max_in_flight_requests=4, lengths=Lengths(2, 2, 1, before=10)
     )
-    assert ids_of(read(reading)) == api.store.ids()
+    assert ids_of(read(pool)) == api.store.ids()
     assert len(fetch.requests) == 9
 
 
 @pytest.mark.parametrize("seeds", [20, pytest.param(100, marks=pytest.mark.long)])
-def test_a_shape_that_changes_from_page_to_page_loses_nothing(seeds: int) -> None:
-    """Pages of other lengths than asked for, and empty ones that lead on."""
+def test_prefetch_responses_that_change_from_page_to_page_lose_no_log(seeds: int) -> None:
+    """Pages are longer or shorter than requested, and some are empty with an `after`."""
     api = api_with(STEADY, unknown_cursor=UnknownCursor.RIGHT_PAGE)
     for seed in range(seeds):
         rng = random.Random(seed)
@@ -428,23 +428,23 @@ def test_a_shape_that_changes_from_page_to_page_loses_nothing(seeds: int) -> Non
 
         numbers: dict[str | None, int] = {}
 
-        def fetch_and_note(request: PageRequest, fetch: Fetch = fetch, numbers: Any = numbers) -> Page:
+        def fetch_and_record(request: PageRequest, fetch: Fetch = fetch, numbers: Any = numbers) -> Page:
             if request.number is not None:
                 numbers[request.cursor] = request.number
             return fetch(request)
 
-        reading = SteppedPrefetchPool(
-            fetch_and_note, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT
+        pool = SteppedPrefetchPool(
+            fetch_and_record, rng, page_size=5, max_in_flight_requests=4, lengths=SHORT
         )
-        pages = read(reading)
+        pages = read(pool)
         assert ids_of(pages) == api.store.ids()
-        # What a message calls a page is what the walk calls it.
+        # Messages give a page the number that it has in the walk.
         taken = {request.cursor: request.number for request, _ in pages}
         assert all(taken[cursor] == number for cursor, number in numbers.items() if cursor in taken)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_logs_dated_before_1970_do_no_harm(seed: int) -> None:
+def test_prefetch_logs_before_1970_loses_no_log(seed: int) -> None:
     year_1900 = -2_208_988_800 * MICROSECONDS
     api = api_with(
         STEADY[:200],
@@ -453,11 +453,11 @@ def test_logs_dated_before_1970_do_no_harm(seed: int) -> None:
         log_ids=LogIds.V4,
         unknown_cursor=UnknownCursor.RIGHT_PAGE,
     )
-    reading = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
-    assert ids_of(read(reading)) == api.store.ids()
+    pool = SteppedPrefetchPool(fetch_of(api), random.Random(seed), page_size=5, max_in_flight_requests=4)
+    assert ids_of(read(pool)) == api.store.ids()
 
 
-def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
+def test_cursor_at_time_before_1970_has_first_uuid_of_1970() -> None:
     last = Record("019e6eb6-db30-7cf2-8017-06a5a2859e13", -5, "", None)
     form = form_of(base64.b64encode(f"{last.id}#-5#ASC".encode()).decode(), last)
     assert form is not None
@@ -466,8 +466,8 @@ def test_a_cursor_for_a_time_before_1970_is_one_of_1970() -> None:
 
 
 @pytest.mark.parametrize("seeds", [60, pytest.param(300, marks=pytest.mark.long)])
-def test_an_id_that_is_listed_twice_costs_no_log(seeds: int) -> None:
-    """The walk arrives at the first of the two, and a hint brought the second."""
+def test_prefetch_id_listed_twice_loses_no_log(seeds: int) -> None:
+    """The walk arrives at the first of the two, and a guess returned the second."""
     for seed in range(seeds):
         rng = random.Random(seed)
         ids = [_id_at(EPOCH + 5 * MICROSECONDS * place, place) for place in range(120)]
@@ -475,16 +475,16 @@ def test_an_id_that_is_listed_twice_costs_no_log(seeds: int) -> None:
         listed = [*ids[:twice], ids[twice + rng.randint(1, 8)], *ids[twice:]]
         size = rng.randint(1, 6)
         fetch = _fetch_from(listed, size)
-        reading = SteppedPrefetchPool(fetch, rng, page_size=size, max_in_flight_requests=4)
-        assert ids_of(read(reading)) == listed
+        pool = SteppedPrefetchPool(fetch, rng, page_size=size, max_in_flight_requests=4)
+        assert ids_of(read(pool)) == listed
 
 
-def _id_at(moment: int, number: int) -> str:
-    return str(UUID(int=moment // 1000 << 80 | 7 << 76 | 2 << 62 | number))
+def _id_at(position: int, number: int) -> str:
+    return str(UUID(int=position // 1000 << 80 | 7 << 76 | 2 << 62 | number))
 
 
 def _fetch_from(listed: list[str], size: int) -> Fetch:
-    """Return a fetch of a list, whose cursors lead to places, and a guessed one to the first log of its moment."""
+    """Return a fetch of a list: its own cursors lead to their places, a guessed one to the first log of its position."""
     places = {
         base64.b64encode((log_id if listed.count(log_id) == 1 else f"place {place}").encode()).decode(): place
         for place, log_id in enumerate(listed)

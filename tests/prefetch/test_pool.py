@@ -1,4 +1,4 @@
-"""Reading ahead with real threads: over real HTTP, through real processes."""
+"""Prefetching with real threads: over real HTTP, through real processes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tap_sequence.errors import RequestError
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan, Task
 from tap_sequence.prefetch.pool import PrefetchPool, Wakeups
+from tap_sequence.prefetch.segments import Segment
 from tap_sequence.simulator import CursorKind, Fault, SimulatedApi, Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Response
 from tap_sequence.sync.models import Page, PageRequest, Record, SortOrder
@@ -26,12 +27,12 @@ from tests.runtime.test_signals import run_and_stop
 from tests.support.harness import config_for, run_here, run_process
 
 Simulate = Callable[..., Simulator]
-LOGGER = logging.getLogger("tests.workers")
+LOGGER = logging.getLogger("tests.prefetch.test_pool")
 
 
 @pytest.fixture
 def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count how many requests simulators answer at once; the last number is the greatest."""
+    """Count the requests that simulators respond to at once; the last number is the greatest."""
     lock, now, most = threading.Lock(), [0], [0]
     respond = SimulatedApi.respond
 
@@ -52,23 +53,23 @@ def most_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.sample(5)
 @pytest.mark.parametrize("unknown_cursor", UnknownCursor)
 @pytest.mark.parametrize("cursor_kind", CursorKind)
-def test_records_are_those_of_a_sequential_run(
+def test_prefetch_over_http_emits_records_of_sequential_run(
     simulate: Simulate, cursor_kind: CursorKind, unknown_cursor: UnknownCursor
 ) -> None:
     simulator = simulate(700, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor)
     config = config_for(simulator, page_size=10)
-    ahead = run_here(config)
-    assert ahead.records == run_here({**config, "max_in_flight_requests": 1}).records
-    assert ahead.ids == simulator.store.ids()
-    # The state is as good as that of a sequential run.
+    prefetched = run_here(config)
+    assert prefetched.records == run_here({**config, "max_in_flight_requests": 1}).records
+    assert prefetched.ids == simulator.store.ids()
+    # The next run resumes from the state as after a sequential run.
     simulator.store.grow(50)
     simulator.api.forget_requests()
-    assert sorted(run_here(config, ahead.state).ids) == sorted(simulator.store.ids()[-50:])
+    assert sorted(run_here(config, prefetched.state).ids) == sorted(simulator.store.ids()[-50:])
     assert len(simulator.requests) <= 9
 
 
 @pytest.mark.parametrize("most", [1, 2, 4, 7])
-def test_no_more_requests_are_under_way_than_max_in_flight_requests(
+def test_requests_in_flight_never_exceed_max_in_flight_requests(
     simulate: Simulate, most_at_once: list[int], most: int
 ) -> None:
     simulator = simulate(150 * most, unknown_cursor=UnknownCursor.RIGHT_PAGE)
@@ -77,7 +78,9 @@ def test_no_more_requests_are_under_way_than_max_in_flight_requests(
     assert most_at_once[-1] == most
 
 
-def test_requests_beside_those_of_the_walk_count_too(simulate: Simulate, most_at_once: list[int]) -> None:
+def test_requests_in_flight_include_those_outside_the_walk(
+    simulate: Simulate, most_at_once: list[int]
+) -> None:
     simulator = simulate(300)
     client = client_for(simulator, max_in_flight_requests=2)
     threads = [
@@ -106,13 +109,13 @@ def test_requests_beside_those_of_the_walk_count_too(simulate: Simulate, most_at
         "20-24=503",
     ],
 )
-def test_what_passes_in_any_chain_costs_no_log(simulate: Simulate, fault: str) -> None:
+def test_prefetch_transient_fault_in_any_segment_loses_no_log(simulate: Simulate, fault: str) -> None:
     simulator = simulate(700, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse(fault)])
     run = run_here(config_for(simulator, page_size=10))
     assert run.ids == simulator.store.ids()
 
 
-def test_all_requests_wait_as_long_as_one_was_told_to(
+def test_retry_after_of_one_request_delays_all_requests(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator = simulate(
@@ -129,7 +132,7 @@ def test_all_requests_wait_as_long_as_one_was_told_to(
     monkeypatch.setattr(SimulatedApi, "respond", timed)
     assert run_here(config_for(simulator, page_size=10)).ids == simulator.store.ids()
     refused_at = next(moment for moment, status in times if status == 429)
-    # What was under way already may still arrive; then nothing for the rest of the second.
+    # Requests in flight may still arrive; then none for the rest of the second.
     assert not [moment for moment, _ in times if refused_at + 0.3 < moment < refused_at + 0.95]
 
 
@@ -138,7 +141,7 @@ def test_all_requests_wait_as_long_as_one_was_told_to(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
 @pytest.mark.parametrize("after_lines", [30, 900])
-def test_a_stop_while_pages_wait_for_their_turn_loses_nothing(
+def test_stop_while_prefetched_pages_wait_loses_no_log(
     simulate: Simulate, tmp_path: Path, signum: signal.Signals, status: int, after_lines: int
 ) -> None:
     simulator = simulate(1500, unknown_cursor=UnknownCursor.RIGHT_PAGE, latency=(0.005, 0.02))
@@ -153,14 +156,12 @@ def test_a_stop_while_pages_wait_for_their_turn_loses_nothing(
         assert not set(first.ids) & set(second.ids)
 
 
-def test_the_log_says_once_why_cursors_are_not_guessed(
-    simulate: Simulate, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_prefetch_turned_off_logs_reason_once(simulate: Simulate, caplog: pytest.LogCaptureFixture) -> None:
     simulator = simulate(500, unknown_cursor=UnknownCursor.REFUSE)
     caplog.set_level(logging.INFO)
     run_here(config_for(simulator, page_size=10))
-    told = [record.getMessage() for record in caplog.records if "guessed" in record.getMessage()]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records if "guessed" in record.getMessage()]
+    assert messages == [
         (
             "Prefetching is off for the rest of this run: the API refuses guessed cursors. Reading page by page; the "
             "result is the same."
@@ -180,7 +181,7 @@ def _pages(number: int) -> Callable[[PageRequest], Page]:
     return fetch
 
 
-def _reading(fetch: Callable[[PageRequest], Page], plan: Any = None) -> PrefetchPool:
+def _pool(fetch: Callable[[PageRequest], Page], plan: Any = None) -> PrefetchPool:
     def wait(wakeups: Wakeups) -> None:
         wakeups.get(timeout=30)
 
@@ -190,11 +191,11 @@ def _reading(fetch: Callable[[PageRequest], Page], plan: Any = None) -> Prefetch
     return PrefetchPool(fetch=fetch, wait=wait, new_plan=plan or new_plan, threads=3, logger=LOGGER)
 
 
-def test_threads_end_with_the_walk_or_when_it_is_left() -> None:
+def test_pool_threads_end_with_the_walk_or_when_it_is_left() -> None:
     before = set(threading.enumerate())
-    with _reading(_pages(50)) as fetch:
+    with _pool(_pages(50)) as fetch:
         assert len(list(walk(fetch, SortOrder.ASCENDING))) == 50
-    with _reading(_pages(50)) as fetch:
+    with _pool(_pages(50)) as fetch:
         pages = walk(fetch, SortOrder.ASCENDING)
         for _ in range(5):
             next(pages)
@@ -205,27 +206,27 @@ def test_threads_end_with_the_walk_or_when_it_is_left() -> None:
         assert not thread.is_alive()
 
 
-def test_one_thread_is_started_for_a_list_of_one_page() -> None:
+def test_pool_for_list_of_one_page_starts_one_thread() -> None:
     before = threading.active_count()
-    with _reading(_pages(1)) as fetch:
+    with _pool(_pages(1)) as fetch:
         assert len(list(walk(fetch, SortOrder.ASCENDING))) == 1
         assert threading.active_count() <= before + 1
 
 
-def test_an_error_reaches_the_walk() -> None:
+def test_pool_request_error_reaches_walk() -> None:
     def fetch(request: PageRequest) -> Page:
         if request.cursor == "7":
             raise RequestError(str(request))
         return _pages(50)(request)
 
-    with _reading(fetch) as fetch_ahead:
+    with _pool(fetch) as fetch_ahead:
         pages = walk(fetch_ahead, SortOrder.ASCENDING)
         assert [next(pages)[1].records[0].id for _ in range(7)] == [str(place) for place in range(7)]
         with pytest.raises(RequestError, match=r"page 8 \(ASC after cursor 7\)"):
             next(pages)
 
 
-def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> None:
+def test_pool_bug_in_plan_reaches_walk() -> None:
     class Broken(PrefetchPlan):
         def succeeded(self, *_: Any) -> None:
             raise ZeroDivisionError
@@ -233,11 +234,11 @@ def test_a_defect_of_the_plan_ends_the_walk_and_does_not_leave_it_waiting() -> N
     def new_plan(cursor: str | None) -> PrefetchPlan:
         return Broken(cursor, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=3)
 
-    with _reading(_pages(50), new_plan) as fetch, pytest.raises(ZeroDivisionError):
+    with _pool(_pages(50), new_plan) as fetch, pytest.raises(ZeroDivisionError):
         list(walk(fetch, SortOrder.ASCENDING))
 
 
-def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() -> None:
+def test_pool_unawaited_responses_do_not_wake_walk_each_time() -> None:
     waits: list[None] = []
 
     def wait(wakeups: Wakeups) -> None:
@@ -257,45 +258,47 @@ def test_answers_that_nobody_waits_for_do_not_wake_the_walk_again_and_again() ->
         assert len(waits) - before < 1000
 
 
-def test_a_thread_that_waits_holds_on_to_no_page() -> None:
-    """Sixteen of them would hold sixteen pages, each as large as one may be."""
+def test_pool_waiting_threads_hold_no_page() -> None:
+    """Otherwise sixteen threads could hold sixteen pages of the maximum size."""
 
     class Content:
         pass
 
     class OneTaskForEachThread(PrefetchPlan):
         def next_task(self) -> Task | None:
-            return (
-                Task(PageRequest(SortOrder.ASCENDING, None, 1), self._row.front) if len(asked) < 8 else None
-            )
+            return Task(first_page, Segment()) if len(requests) < 8 else None
+
+        def take(self, cursor: str | None) -> Page:  # noqa: ARG002  # as the plan's
+            return Page((), None, None, 0)
 
         def succeeded(self, task: Task, page: Page) -> None:
             pass
 
     records: list[weakref.ref[Content]] = []
-    asked: list[PageRequest] = []
-    all_ask = threading.Barrier(8)
+    requests: list[PageRequest] = []
+    first_page = PageRequest(SortOrder.ASCENDING, None, 1)
+    all_in_flight = threading.Barrier(8)
 
     def fetch(request: PageRequest) -> Page:
-        asked.append(request)
-        all_ask.wait(10)
+        requests.append(request)
+        all_in_flight.wait(10)
         record = Content()
         records.append(weakref.ref(record))
         return Page((Record("id", 0, "", record),), None, None, 0)
 
-    reading = PrefetchPool(
+    pool = PrefetchPool(
         fetch=fetch,
         wait=lambda wakeups: wakeups.get(timeout=10),
-        new_plan=lambda cursor: PrefetchPlan(
-            cursor, guesses=CursorGuesses(), page_size=2, max_in_flight_requests=8
+        new_plan=lambda cursor: OneTaskForEachThread(
+            cursor, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=8
         ),
         threads=8,
         logger=LOGGER,
     )
-    with reading:
-        reading._start_threads(
-            8, OneTaskForEachThread(None, guesses=CursorGuesses(), page_size=1, max_in_flight_requests=8)
-        )
+    with pool as fetch_ahead:
+        # The first call starts one thread, the second one the others.
+        fetch_ahead(first_page)
+        fetch_ahead(first_page)
         deadline = time.monotonic() + 5
         while len(records) < 8 or any(record() is not None for record in records):
             assert time.monotonic() < deadline

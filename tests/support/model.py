@@ -34,7 +34,7 @@ class KilledError(Exception):
 
 @dataclass
 class ModelRun:
-    """What a run emitted, and the states that it wrote on the way, the newest last."""
+    """Ids of the logs that a run emitted, and the states that it wrote on the way, the newest last."""
 
     ids: list[str] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ def fetch_from(
     query: Query,
     fixed_order: SortOrder | None = None,
 ) -> Callable[[PageRequest], Page]:
-    """Return a fetch that asks the simulated API, which lists in `fixed_order`, if any, whatever it is asked for."""
+    """Return a fetch from the simulated API. With `fixed_order`, the API ignores `sortOrder` and lists in that order."""
     headers = {"authorization": "Basic " + base64.b64encode(":".join(api.credentials).encode()).decode()}
     filters = {
         "activityLogObjectId": query.activity_log_object_id,
@@ -80,15 +80,15 @@ def fetch_from(
 
 
 def without_logs(fetch: Callable[[PageRequest], Page], number: int | None) -> Callable[[PageRequest], Page]:
-    """Return a fetch whose answer to the request of this number lacks its logs, if another page follows it."""
+    """Return a fetch whose response to the request of this number has no logs, if another page follows it."""
     requests = count(1)
 
-    def answer(request: PageRequest) -> Page:
+    def fetch_without_logs(request: PageRequest) -> Page:
         page = fetch(request)
         is_empty = next(requests) == number and page.after is not None
         return replace(page, records=()) if is_empty else page
 
-    return answer
+    return fetch_without_logs
 
 
 def run(
@@ -105,48 +105,61 @@ def run(
     between_batches: Callable[[], None] = lambda: None,
     emitted: list[str] | None = None,
     written: list[dict[str, Any]] | None = None,
-    ahead: int | None = None,
+    prefetch_seed: int | None = None,
     fixed_order: SortOrder | None = None,
     empty: int | None = None,
 ) -> ModelRun:
-    """Make one run, as the stream would; killed after `kill_after` records if it gets that far.
+    """Make one run, as the stream would.
 
-    With `empty`, the page of the request with this number comes without its logs, if another page follows it.
-    With `ahead`, it reads ahead, and answers come in an order drawn from this seed.
-
-    Of a run that fails, `emitted` and `written` hold the ids and the states.
+    Args:
+        api: The simulated API.
+        state: The stream's state; None: no state.
+        now: Returns the time of a request, in microseconds since 1970.
+        query: What the run asks for.
+        page_size: Logs per page.
+        lookback_seconds: How late a log may become visible.
+        start_date: Emit only logs created at or after this time, in microseconds since 1970.
+        state_every: Pages from one written state to the next.
+        kill_after: Kill the run after this many records, if it has more.
+        between_batches: Called after each page.
+        emitted: Receives the ids of the emitted logs, also if the run fails.
+        written: Receives the states, also if the run fails.
+        prefetch_seed: Prefetch, with responses in an order drawn from this seed; None: do not prefetch.
+        fixed_order: The order in which the API lists, whatever `sortOrder` is requested.
+        empty: Number of the request whose response has no logs, if another page follows it.
 
     Raises:
-        KilledError: It was; what came out until then is its first argument.
+        KilledError: The run was killed; its first argument is the ModelRun until then.
     """
     query = query or Query("model", "v")
     bookmark = Bookmark.load(state or {}, query, lookback_seconds)
     cursors = {(state or {}).get("cursor"), None}
-    ask = asking_again_for_empty(without_logs(fetch_from(api, now, page_size, query, fixed_order), empty))
+    fetch_page = asking_again_for_empty(
+        without_logs(fetch_from(api, now, page_size, query, fixed_order), empty)
+    )
 
     def fetch(request: PageRequest) -> Page:
-        page = ask(request)
+        page = fetch_page(request)
         cursors.add(page.after)
         return page
 
-    rng, guesses = random.Random(ahead), CursorGuesses()
-
-    readings: list[SteppedPrefetchPool] = []
+    rng, guesses = random.Random(prefetch_seed), CursorGuesses()
+    pools: list[SteppedPrefetchPool] = []
 
     def prefetching() -> SteppedPrefetchPool:
-        reading = SteppedPrefetchPool(
+        pool = SteppedPrefetchPool(
             fetch, rng, page_size=page_size, max_in_flight_requests=rng.randint(2, 5), guesses=guesses
         )
-        readings.append(reading)
-        return reading
+        pools.append(pool)
+        return pool
 
-    sync = IncrementalReader(
+    reader = IncrementalReader(
         fetch,
         bookmark,
         start_date=start_date,
         logger=LOGGER,
         pause=lambda _: None,
-        prefetching=None if ahead is None else prefetching,
+        prefetching=None if prefetch_seed is None else prefetching,
     )
     result = ModelRun(
         ids=[] if emitted is None else emitted,
@@ -154,14 +167,14 @@ def run(
     )
     before = len(api.requests)
 
-    def emit(batch: RecordPage) -> None:
-        for log in batch.records:
+    def emit(page: RecordPage) -> None:
+        for log in page.records:
             if kill_after is not None and len(result.ids) == kill_after:
                 result.requests = len(api.requests) - before
                 raise KilledError(result)
             result.ids.append(log.id)
-            batch.emitted(log)
-        batch.done()
+            page.emitted(log)
+        page.done()
 
     def write_state() -> None:
         assert bookmark.position.cursor in cursors, "a cursor that the API did not return"
@@ -169,8 +182,8 @@ def run(
         result.ids_at_state.append(len(result.ids))
 
     try:
-        for number, batch in enumerate(sync.record_pages(), start=1):
-            emit(batch)
+        for number, page in enumerate(reader.record_pages(), start=1):
+            emit(page)
             if number % state_every == 0:
                 write_state()
             between_batches()
@@ -179,5 +192,5 @@ def run(
         raise
     write_state()
     result.requests = len(api.requests) - before
-    result.guesses = sum(reading.guesses_asked for reading in readings)
+    result.guesses = sum(pool.guesses_made for pool in pools)
     return result

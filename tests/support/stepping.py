@@ -1,4 +1,4 @@
-"""Prefetches without threads: each step is drawn from a seed, so that a run can be repeated."""
+"""Prefetching without threads: a random generator draws every step, so that runs are reproducible."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from tap_sequence.sync.models import Fetch, Page, PageRequest
 
 LOGGER = logging.getLogger("tests.support.stepping")
 SHORT = Lengths(longest=6, first=2, shortest=1, before=1)
-"""Guesses after few pages, so that few logs are enough to see what they do."""
+"""Guesses begin after few pages, so that small accounts suffice."""
 
 
 class SteppedPrefetchPool(PrefetchPool):
-    """The pool, with responses that come one at a time, in any order, sooner or later.
+    """A pool without threads: responses arrive one at a time, in any order, sooner or later.
 
     Args:
         fetch: Gets a page.
         rng: Draws what happens next.
-        max_in_flight_requests: Most requests in flight at once.
+        page_size: Records on a full page.
+        max_in_flight_requests: Maximum number of requests in flight.
+        guesses: Guesses of earlier walks of the same run; None: this is the first walk.
+        max_held_bytes: Maximum size of the responses that wait.
+        lengths: When to guess.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class SteppedPrefetchPool(PrefetchPool):
     ) -> None:
         self.most_in_flight = 0
         self.most_held = 0
-        self.guesses_asked = 0
+        self.guesses_made = 0
         self._rng = rng
         self._in_flight: list[tuple[Task, Callable[[], Any]]] = []
         guesses = guesses or CursorGuesses()
@@ -68,21 +72,22 @@ class SteppedPrefetchPool(PrefetchPool):
         """Start none."""
 
     def fetch(self, request: PageRequest) -> Page:
-        # What threads would do while the walk does something else.
+        # The steps that threads would make while the walk is busy elsewhere.
         while self._plan is not None and self._rng.random() < 0.6:
             if not self._step(must=False):
                 break
         return super().fetch(request)
 
     def _step(self, *, must: bool = True) -> bool:
+        """Start requests and finish one of them; return False if none is in flight."""
         plan = self._plan
         assert plan is not None
         while not self._in_flight or self._rng.random() < 0.7:
             task = plan.next_task()
             if task is None:
                 break
-            self.guesses_asked += task.is_guess
-            self._in_flight.append((task, self._asked(task)))
+            self.guesses_made += task.is_guess
+            self._in_flight.append((task, self._request(task)))
         self.most_in_flight = max(self.most_in_flight, len(self._in_flight))
         if not self._in_flight:
             assert not must, "the walk waits, and nothing is in flight"
@@ -97,8 +102,8 @@ class SteppedPrefetchPool(PrefetchPool):
         self.most_held = max(self.most_held, plan.held_bytes)
         return True
 
-    def _asked(self, task: Task) -> Callable[[], Page]:
-        """Let the API read its list now, or only when the response comes."""
+    def _request(self, task: Task) -> Callable[[], Page]:
+        """Return what gives the response. The API reads its list now, or only when the response arrives."""
         if self._rng.random() < 0.5:
             return lambda: self._fetch(task.request)
         try:

@@ -47,12 +47,12 @@ def begin(lookback: int = 300) -> Bookmark:
     return bookmark
 
 
-def test_no_state_starts_with_nothing() -> None:
+def test_load_without_state_starts_with_nothing() -> None:
     assert load({}).start is Start.NOTHING
     assert load({"starting_replication_value": None}).start is Start.NOTHING
 
 
-def test_a_state_comes_back_as_it_was_written() -> None:
+def test_load_saved_state_restores_it() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000), log(2, 4000))
     read(bookmark, "c1", log(3, 3000))
@@ -63,7 +63,7 @@ def test_a_state_comes_back_as_it_was_written() -> None:
     assert again.knows("log-3")
 
 
-def test_the_state_holds_the_standard_keys_and_the_contracts() -> None:
+def test_to_state_has_standard_keys_and_those_of_the_contract() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 6000))
     read(bookmark, "c1", log(2, 5000), log(3, 4000))
@@ -88,7 +88,8 @@ def test_the_state_holds_the_standard_keys_and_the_contracts() -> None:
     }
 
 
-def test_a_state_always_has_every_key_so_that_none_survives_a_merge() -> None:
+def test_to_state_always_has_every_key() -> None:
+    """So that no old value survives a merge of states."""
     empty = begin()
     empty.forward_done()
     full = begin()
@@ -97,13 +98,13 @@ def test_a_state_always_has_every_key_so_that_none_survives_a_merge() -> None:
     assert load(empty.to_state()).start is Start.CURSOR
 
 
-def test_streams_that_the_runs_before_did_not_feed_are_known_as_newcomers() -> None:
+def test_load_streams_not_loaded_before_are_new_streams() -> None:
     both = ("activity_logs", "activity_log_items")
     first = begin()
     read(first, None, log(1, 6000))
     state = first.to_state()
     assert Bookmark.load(state, first.query, 300, both).new_streams == ("activity_log_items",)
-    # A state from before there was a second stream speaks for the first alone.
+    # A state without `streams` is from a version that had only the first stream.
     del state["streams"]
     assert Bookmark.load(state, first.query, 300, both).new_streams == ("activity_log_items",)
     assert Bookmark.load(state, first.query, 300, both[:1]).new_streams == ()
@@ -112,12 +113,12 @@ def test_streams_that_the_runs_before_did_not_feed_are_known_as_newcomers() -> N
     second.forward_done()
     assert second.to_state()["streams"] == list(both)
     assert Bookmark.load(second.to_state(), first.query, 300, both).new_streams == ()
-    # Who starts at the beginning, or from a time that somebody wrote down, misses nothing that it was promised.
+    # A run that starts at the beginning, or from a time set by hand, emits all logs of both streams.
     for other in ({}, OTHER_STATE, {"replication_key_value": log(1, 9).created_at_text}):
         assert Bookmark.load(other, first.query, 300, both).new_streams == ()
 
 
-def test_a_run_that_got_nowhere_leaves_the_state_as_it_was() -> None:
+def test_to_state_before_anything_was_read_is_unchanged() -> None:
     for state in ({}, {"replication_key_value": log(1, 9).created_at_text}, OTHER_STATE):
         bookmark = load(state)
         assert bookmark.to_state() == state
@@ -125,7 +126,7 @@ def test_a_run_that_got_nowhere_leaves_the_state_as_it_was() -> None:
         assert bookmark.to_state() == state
 
 
-def test_the_cursor_stays_behind_what_is_younger_than_the_lookback() -> None:
+def test_page_done_cursor_stays_before_logs_younger_than_lookback() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000), log(2, 4000))
     read(bookmark, "c1", log(3, 400), log(4, 299))
@@ -142,7 +143,7 @@ def test_the_cursor_stays_behind_what_is_younger_than_the_lookback() -> None:
     ]
 
 
-def test_without_lookback_the_cursor_is_that_of_the_last_page() -> None:
+def test_page_done_without_lookback_saves_cursor_of_last_page() -> None:
     bookmark = load({}, lookback=0)
     read(bookmark, "c1", log(1, 10))
     read(bookmark, "c2", log(2, 1))
@@ -150,14 +151,14 @@ def test_without_lookback_the_cursor_is_that_of_the_last_page() -> None:
     assert bookmark.to_state()["recent_ids"] == ["log-2"]
 
 
-def test_the_greatest_created_at_is_kept_as_a_time_not_as_text() -> None:
+def test_emitted_keeps_greatest_created_at_compared_as_time() -> None:
     bookmark = begin()
     earlier, later = "2024-05-02T14:26:48.63793Z", "2024-05-02T14:26:48.637932Z"
     read(bookmark, None, Record("a", 2, later, None), Record("b", 1, earlier, None))
     assert bookmark.replication_key_value == later
 
 
-def test_a_walk_that_starts_again_still_knows_what_it_has_yet_to_pass() -> None:
+def test_forward_begins_again_still_knows_logs_after_cursor() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 500), log(2, 100))
     read(bookmark, "c1", log(3, 450))
@@ -167,7 +168,8 @@ def test_a_walk_that_starts_again_still_knows_what_it_has_yet_to_pass() -> None:
     assert bookmark.knows("log-3")
 
 
-def test_the_log_behind_the_cursor_is_settled_too_so_that_nothing_comes_before_it() -> None:
+def test_page_done_anchor_is_settled() -> None:
+    """So that no log can become visible before it."""
     bookmark = begin()
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, 4000))
@@ -175,7 +177,7 @@ def test_the_log_behind_the_cursor_is_settled_too_so_that_nothing_comes_before_i
     assert (bookmark.position.cursor, bookmark.position.anchor) == ("c1", Anchor.at(log(2, 4000)))
 
 
-def test_a_log_dated_in_the_future_neither_holds_the_cursor_nor_anchors_it() -> None:
+def test_page_done_future_log_neither_blocks_cursor_nor_is_anchor() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000), log(2, -90_000))
     read(bookmark, "c1", log(3, -90_000), log(4, 4000))
@@ -188,7 +190,7 @@ def test_a_log_dated_in_the_future_neither_holds_the_cursor_nor_anchors_it() -> 
     assert bookmark.position.anchor is None
 
 
-def test_an_empty_page_moves_nothing() -> None:
+def test_page_done_empty_page_does_not_move_cursor() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, 4000))
@@ -196,13 +198,13 @@ def test_an_empty_page_moves_nothing() -> None:
     assert bookmark.position.cursor == "c1"
 
 
-def test_a_bare_replication_key_value_allows_a_walk_back_to_it() -> None:
+def test_load_replication_key_value_alone_starts_backward() -> None:
     bookmark = load({"replication_key": "createdAt", "replication_key_value": log(1, 100).created_at_text})
     assert bookmark.start is Start.BACKWARD
     assert (bookmark.latest, bookmark.position.anchor) == (log(1, 100).created_at, None)
 
 
-def test_a_cursor_is_honoured_if_it_leads_to_the_anchor_and_to_nothing_else() -> None:
+def test_is_continued_by_only_anchor_confirms_cursor() -> None:
     bookmark = begin()
     read(bookmark, None, log(1, 5000))
     read(bookmark, "c1", log(2, 4000), log(3, 3000))
@@ -213,12 +215,12 @@ def test_a_cursor_is_honoured_if_it_leads_to_the_anchor_and_to_nothing_else() ->
     by_hand = load({"query": QUERY.to_state(), "cursor": "c1", "recent_ids": ["log-3"]})
     assert by_hand.is_continued_by("log-3")
     assert not by_hand.is_continued_by("log-2")
-    without_memory = load({"query": QUERY.to_state(), "cursor": "c1"})
-    assert without_memory.is_continued_by("log-9")
-    assert not without_memory.is_continued_by(None)
+    without_ids = load({"query": QUERY.to_state(), "cursor": "c1"})
+    assert without_ids.is_continued_by("log-9")
+    assert not without_ids.is_continued_by(None)
 
 
-def test_a_state_for_another_query_is_not_used() -> None:
+def test_load_state_of_another_query_is_not_used() -> None:
     bookmark = begin()
     read(bookmark, "c1", log(1, 5000))
     other = load(bookmark.to_state(), OTHER)
@@ -244,12 +246,12 @@ def test_a_state_for_another_query_is_not_used() -> None:
         ({"partitions": [{"context": {}}]}, "partitions"),
     ],
 )
-def test_a_state_that_cannot_be_understood_says_what_is_wrong(state: dict[str, Any], problem: str) -> None:
+def test_load_invalid_state_raises_and_names_key(state: dict[str, Any], problem: str) -> None:
     with pytest.raises(StateError, match=problem):
         load(state)
 
 
-def test_past_the_cap_logs_may_be_repeated_by_the_next_run_but_not_by_this_one(
+def test_recent_ids_over_cap_are_evicted_from_state_but_known_to_this_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bookmark_module, "RECENT_IDS_CAP", 5)
@@ -267,8 +269,8 @@ def test_past_the_cap_logs_may_be_repeated_by_the_next_run_but_not_by_this_one(
     st.lists(st.lists(st.integers(-900, 900), min_size=1, max_size=4), min_size=1, max_size=12),
     st.sampled_from([0, 300]),
 )
-def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], lookback: int) -> None:
-    """Whatever stands from the anchor on, or is within the lookback before the greatest `createdAt`, is remembered."""
+def test_load_knows_all_logs_that_next_run_may_read_again(ages: list[list[int]], lookback: int) -> None:
+    """These are all logs from the anchor on, and those within the lookback before the greatest `createdAt`."""
     bookmark = begin(lookback)
     pages: list[list[Record]] = []
     number = 0
@@ -278,10 +280,10 @@ def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], l
         read(bookmark, f"c{len(pages) - 1}" if pages[1:] else None, *pages[-1])
     again = load(bookmark.to_state(), lookback=lookback)
     assert again.start is Start.CURSOR
-    first_behind = int(again.position.cursor[1:]) if again.position.cursor else 0
+    first_after_cursor = int(again.position.cursor[1:]) if again.position.cursor else 0
     if again.position.cursor:
-        assert again.position.anchor == Anchor.at(pages[first_behind][0])
-    assert all(again.knows(each.id) for page in pages[first_behind:] for each in page)
+        assert again.position.anchor == Anchor.at(pages[first_after_cursor][0])
+    assert all(again.knows(each.id) for page in pages[first_after_cursor:] for each in page)
     assert again.latest is not None
     assert all(
         again.knows(each.id)
@@ -291,12 +293,14 @@ def test_what_a_later_run_may_meet_again_is_known_to_it(ages: list[list[int]], l
     )
     if lookback and again.position.cursor:
         settled = NOW - lookback * SECOND
-        before = [each for page in pages[:first_behind] for each in page if each.created_at <= NOW + DISORDER]
-        assert all(each.created_at <= settled for each in [*before, pages[first_behind][0]])
+        before = [
+            each for page in pages[:first_after_cursor] for each in page if each.created_at <= NOW + DISORDER
+        ]
+        assert all(each.created_at <= settled for each in [*before, pages[first_after_cursor][0]])
 
 
-def test_a_log_costs_the_same_however_many_lie_within_the_lookback() -> None:
-    """Counted in lines run, not in seconds."""
+def test_bookmark_cost_per_log_is_constant_whatever_the_lookback() -> None:
+    """Measured in lines run, not in seconds."""
 
     def lines_run(pages: int) -> int:
         lines = 0
@@ -308,7 +312,7 @@ def test_a_log_costs_the_same_however_many_lie_within_the_lookback() -> None:
 
         files = {bookmark_module.__file__, seen_module.__file__}
         bookmark = begin(lookback=86_400)
-        # Under a debugger or a coverage tool it is theirs again afterwards.
+        # A debugger or a coverage tool gets its trace function back afterwards.
         before = sys.gettrace()
         sys.settrace(trace)
         try:

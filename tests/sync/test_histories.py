@@ -1,8 +1,8 @@
-"""Random histories of an account and of the runs that read it, against a model of what each run owes.
+"""Random histories of an account and of the runs that read it, against a model of what each run must emit.
 
-Hypothesis grows the account, also while a run is on, lets logs become visible late or dated in the future, deletes the
-oldest and the anchor, kills runs, takes cursors away, changes filters, page sizes, lookback and kinds of cursor, and after every run
-checks the contract's sentences: nothing is lost, nothing is repeated by runs that finish, and the cost is bounded.
+Hypothesis adds logs, also during a run, makes logs visible late or dates them in the future, deletes the oldest and the
+anchor, kills runs, invalidates cursors, and changes filters, page sizes, lookback and kinds of cursor. After every run it
+checks the contract: no log is lost, runs that finish repeat none, and the number of requests is bounded.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ LOGS = st.lists(st.tuples(GAPS, DELAYS), min_size=1, max_size=40)
 DISORDER = 4_000_000
 
 
-# Whether a run reads ahead, and in which order its answers come.
-AHEAD = st.none() | st.integers(0, 2**16)
+# Whether a run prefetches, and in which order its responses arrive.
+PREFETCH_SEED = st.none() | st.integers(0, 2**16)
 
-# Explaining a failure takes longer than finding it.
+# Without the explain phase, which takes longer than finding a failure.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
 
 class Histories(RuleBasedStateMachine):
-    """One account, and the runs that read it with the state of the run before."""
+    """One account, and the runs that read it, each with the state of the run before."""
 
     @initialize(
         cursor_kind=st.sampled_from(CursorKind),
@@ -87,12 +87,12 @@ class Histories(RuleBasedStateMachine):
         self.now = EPOCH
         self.page_size = page_size
         self.lookback = lookback
-        # Logs of one millisecond may take their places in any order, which is late enough without a lookback.
+        # Logs of one millisecond may be listed in any order: without a lookback, that is too late.
         self.least_gap = least_gap if lookback else 1_000
-        # Without a lookback nothing that takes its place late is owed.
+        # Without a lookback, no run has to emit logs that are listed late.
         self.disorder = disorder if lookback or self.api.store.order_by_id else 0
         self.start_date = None if start_after is None else EPOCH + start_after * MICROSECONDS
-        # From which time on the runs so far owe every log, by the state.
+        # The runs so far must have emitted every log since this time, according to the state.
         self.bound = self.start_date
         self.fixed_order: SortOrder | None = None
         self.query = Query("model", "v")
@@ -100,14 +100,14 @@ class Histories(RuleBasedStateMachine):
         self.late: list[tuple[int, int]] = []
         self.misdated: set[str] = set()
         self.backdated = False
-        # By query, since a state belongs to one: ids that were emitted, and those that the state knows of.
+        # By query, since a state belongs to one: ids that were emitted, and those that the state describes.
         self.emitted: dict[Query, set[str]] = {}
         self.described: dict[Query, set[str]] = {}
 
     # The account
 
     @rule(logs=LOGS)
-    def logs_happen(self, logs: list[tuple[int, int]]) -> None:
+    def logs_are_created(self, logs: list[tuple[int, int]]) -> None:
         for gap, delay in logs:
             self.now += max(gap, self.least_gap)
             late = delay * MICROSECONDS if self.lookback and not self.backdated else 0
@@ -120,13 +120,13 @@ class Histories(RuleBasedStateMachine):
         self.now += 1_000
         ahead = days * 86_400 * MICROSECONDS
         if what == "createdAt":
-            # One of two; in a list ordered by id, its place is now.
+            # Every other log is misdated; in a list ordered by id, its place is that of now.
             self.misdated |= set(self.api.store.add_at([self.now, self.now], disorder=-ahead))
         else:
             self.api.store.add_at([self.now + ahead])
 
-    # Where the list is ordered by time, such a log is late by more than any lookback; a walk that has only a time to go
-    # by ends at it; and it passes for settled, so that a late one before it is not waited for.
+    # In a list ordered by time, such a log is later than any lookback. A walk that ends at a time would end at it. And it
+    # counts as settled, so that no run waits for a late log before it.
     @precondition(
         lambda self: (
             (not self.state or self._is_state_of_query())
@@ -169,19 +169,19 @@ class Histories(RuleBasedStateMachine):
     # What changes between runs
 
     @rule(page_size=st.integers(1, 7), key=st.sampled_from(["key", "another key"]))
-    def page_size_changes_and_opaque_cursors_are_forgotten(self, page_size: int, key: str) -> None:
+    def page_size_changes_and_opaque_cursors_become_invalid(self, page_size: int, key: str) -> None:
         self.page_size = page_size
         self.api.options = dataclasses.replace(self.api.options, cursor_key=key)
 
-    # Only their times tell in which order an API lists that does not follow sortOrder.
+    # The order of an API that ignores sortOrder shows only in the times of the logs.
     @precondition(
         lambda self: self.least_gap and not self.disorder and not self.misdated and not self.backdated
     )
     @rule(order=st.none() | st.sampled_from(SortOrder))
-    def the_api_follows_sort_order_no_more_or_again(self, order: SortOrder | None) -> None:
+    def the_api_begins_or_ceases_to_ignore_sort_order(self, order: SortOrder | None) -> None:
         self.fixed_order = order
 
-    # What a bare state did not emit, nothing tells.
+    # A bare replication_key_value does not say which logs were skipped.
     @precondition(lambda self: not self.state or "query" in self.state)
     @rule(start_after=st.none() | st.integers(0, 600))
     def the_start_date_moves(self, start_after: int | None) -> None:
@@ -211,12 +211,12 @@ class Histories(RuleBasedStateMachine):
         return self.state.get("replication_key_value") is not None
 
     def _forget_since(self, value: int) -> None:
-        """Nothing tells any more which of the logs within the lookback before a time, and since, were emitted."""
+        """Forget which logs were emitted, from the lookback before a time on: the state does not describe them any more."""
         bound = value - self.lookback * MICROSECONDS
         for query, ids in self.described.items():
             self.described[query] = {log_id for log_id in ids if self._is_before(log_id, bound)}
 
-    # A bare state was made with the old lookback in mind.
+    # A bare replication_key_value was written for the old lookback.
     @precondition(lambda self: self.lookback and "query" in self.state)
     @rule(lookback=st.sampled_from([LOOKBACK, 3 * LOOKBACK]))
     def the_lookback_changes(self, lookback: int) -> None:
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
             self.state.get(key) for key in ("replication_key_value", "saved_replication_key_value")
         )
         if value and saved and parse_timestamp(value) < parse_timestamp(saved):
-            # It was set back, and the next run reads back to it less the lookback that it has.
+            # It was set back: the next run reads back to it minus the new lookback.
             self._forget_since(parse_timestamp(value))
 
     @rule(
@@ -242,7 +242,7 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_state_or_the_query_changes(self, data: st.DataObject) -> None:
         value = self.state.get("replication_key_value")
-        # Only of a state for this query: a bare one says nothing of what it belongs to.
+        # Only of a state for this query: a bare value does not name its query.
         if (
             value
             and self.lookback
@@ -256,7 +256,7 @@ class Histories(RuleBasedStateMachine):
             self._forget_since(parse_timestamp(value))
             return
         if self.state and "query" not in self.state:
-            return  # Nothing would tell the run that the query is another.
+            return  # The run could not notice that the query is another.
         items = [item for log in self.api.store.logs() for item in log["activityLogItems"]]
         objects = sorted({item["activityLogObject"]["id"] for item in items})
         wanted = data.draw(st.none() | st.sampled_from(objects), label="filter")
@@ -264,80 +264,84 @@ class Histories(RuleBasedStateMachine):
 
     # Runs
 
-    @rule(meanwhile=st.just([]) | LOGS, ahead=AHEAD, empty=st.none() | st.integers(1, 8))
+    @rule(meanwhile=st.just([]) | LOGS, prefetch_seed=PREFETCH_SEED, empty=st.none() | st.integers(1, 8))
     def run_that_finishes(
-        self, meanwhile: list[tuple[int, int]], ahead: int | None, empty: int | None
+        self, meanwhile: list[tuple[int, int]], prefetch_seed: int | None, empty: int | None
     ) -> None:
         before, is_usual = self.state, self.start_date == self.bound
         self.bound = self._bound_after_run()
         owed = self._owed()
-        result = self._run(between_batches=self._grow_by(meanwhile), ahead=ahead, empty=empty)
+        result = self._run(between_batches=self._grow_by(meanwhile), prefetch_seed=prefetch_seed, empty=empty)
         self._check(result, len(result.ids))
         assert owed <= self.emitted[self.query], "lost"
-        # What happens meanwhile can make the run look again, which costs the overlap once more.
+        # Logs that are created meanwhile can make the run recheck the end, which costs the overlap once more.
         is_usual = is_usual and empty is None and self.fixed_order is None and self.start_date is None
         if not meanwhile and is_usual and before.get("query") == self.query.to_state():
             pages = math.ceil(len(result.ids) / self.page_size)
             overlap = math.ceil(len(before["recent_ids"]) / self.page_size)
-            # Hints start after a page in this model, and after ten in real runs.
+            # Guesses start after one page in this model, and after ten in real runs.
             assert result.requests <= pages + overlap + 4 + 2 * result.guesses
-        count("hints", result.guesses)
+        count("guesses", result.guesses)
         count("finished runs")
 
     @rule(
         logs=LOGS,
         kill_after=st.integers(0, 8) | st.integers(0, 80),
         state_every=st.integers(1, 3),
-        ahead=AHEAD,
+        prefetch_seed=PREFETCH_SEED,
     )
     def run_that_is_killed(
-        self, logs: list[tuple[int, int]], kill_after: int, state_every: int, ahead: int | None
+        self, logs: list[tuple[int, int]], kill_after: int, state_every: int, prefetch_seed: int | None
     ) -> None:
-        self.logs_happen(logs)
-        before, bound, begins_anew = self.state, self._bound_after_run(), self._begins_anew()
-        passed_over: list[str] = []
+        self.logs_are_created(logs)
+        before, bound, starts_without_state = (
+            self.state,
+            self._bound_after_run(),
+            self._starts_without_state(),
+        )
+        undescribed: list[str] = []
         try:
-            result = self._run(kill_after=kill_after, state_every=state_every, ahead=ahead)
+            result = self._run(kill_after=kill_after, state_every=state_every, prefetch_seed=prefetch_seed)
         except KilledError as killed:
             result = killed.args[0]
             count("killed runs")
-            # An earlier start_date is reached only at the end.
-            bound = self.start_date if begins_anew and result.states else self.bound
-            if not begins_anew and bound is not None:
-                # On the way back to it nothing is described, as on any backward walk.
-                passed_over = [log_id for log_id in result.ids if self._is_before(log_id, bound)]
-        # A backward walk's STATE stays where it was until the walk is complete, and describes nothing of it.
+            # An earlier start_date is reached only at the end of a run.
+            bound = self.start_date if starts_without_state and result.states else self.bound
+            if not starts_without_state and bound is not None:
+                # The state describes no log of the walk back to it, as of any backward walk.
+                undescribed = [log_id for log_id in result.ids if self._is_before(log_id, bound)]
+        # The STATE of a backward walk does not move until the walk is complete, and describes none of its logs.
         moved = [
             index
             for state, index in zip(result.states, result.ids_at_state, strict=True)
             if _position(state) not in {_position(before), _position({})}
         ]
-        # The way back comes last.
-        self._check(result, min(moved[-1] if moved else 0, len(result.ids) - len(passed_over)))
+        # The walk back comes last.
+        self._check(result, min(moved[-1] if moved else 0, len(result.ids) - len(undescribed)))
         self.bound = bound
 
-    def _begins_anew(self) -> bool:
+    def _starts_without_state(self) -> bool:
         return not self.state or self.state.get("query", self.query.to_state()) != self.query.to_state()
 
     def _bound_after_run(self) -> int | None:
-        """Return from which time on every log has been emitted once a run has finished."""
-        if self._begins_anew() or self.bound is None or self.start_date is None:
-            return self.start_date if self._begins_anew() else self.bound
+        """Return the time since which every log has been emitted once a run has finished."""
+        if self._starts_without_state() or self.bound is None or self.start_date is None:
+            return self.start_date if self._starts_without_state() else self.bound
         return min(self.start_date, self.bound)
 
     def _grow_by(self, logs: list[tuple[int, int]]) -> Callable[[], None]:
-        """Return what lets one of `logs` happen each time that it is called."""
+        """Return a function that creates one of `logs` at each call."""
         waiting = list(logs)
 
         def grow() -> None:
             if waiting:
-                self.logs_happen([waiting.pop(0)])
+                self.logs_are_created([waiting.pop(0)])
 
         return grow
 
     def _run(self, **options: Any) -> ModelRun:
         if not self.lookback:
-            # What happens in the microsecond of the run's last look could take a place before it.
+            # A log of the microsecond of the run's last request could be listed before those that it read.
             self.time_passes(1)
         return run(
             self.api,
@@ -359,7 +363,7 @@ class Histories(RuleBasedStateMachine):
         known.update(result.ids[:described])
         if result.states:
             self.state = result.states[-1]
-            # It takes the place of the state of any other query, which is as if it had never been read.
+            # It replaces the state of any other query, whose logs count as never read.
             self.emitted = {self.query: self.emitted[self.query]}
             self.described = {self.query: known}
 
@@ -368,7 +372,7 @@ class Histories(RuleBasedStateMachine):
         return {
             log["id"]
             for log in self.api.store.logs()
-            # One dated long after its neighbours in the list may stand anywhere before `start_date`.
+            # A log dated long after its neighbours may be anywhere in the list before `start_date`.
             if (
                 self.bound is None
                 or (parse_timestamp(log["createdAt"]) >= self.bound and log["id"] not in self.misdated)
@@ -388,15 +392,15 @@ def _position(state: dict[str, Any]) -> tuple[Any, ...]:
     return state.get("replication_key_value"), state.get("cursor"), tuple(state.get("recent_ids", []))
 
 
-def test_no_history_loses_or_repeats_a_log() -> None:
+def test_histories_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
         Histories, settings=settings(max_examples=80, stateful_step_count=25, phases=PHASES)
     )
 
 
 @pytest.mark.long
-def test_no_history_of_a_thousand_loses_or_repeats_a_log() -> None:
-    # The same in each run, so that the gate says the same; HISTORIES_SEED draws others.
+def test_thousand_histories_lose_and_repeat_no_log() -> None:
+    # The same examples in each run, for a reproducible gate; HISTORIES_SEED draws others.
     run_state_machine_as_test(
         seed(int(os.environ.get("HISTORIES_SEED", "1")))(Histories),
         settings=settings(max_examples=1000, stateful_step_count=50, phases=PHASES, derandomize=False),

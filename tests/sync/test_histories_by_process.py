@@ -1,6 +1,6 @@
 """Random histories through real processes and pipes: the command line, real signals, real time.
 
-The same sentences as in tests/sync/test_histories.py, which says more with less: here one history takes seconds.
+The same promises as in tests/sync/test_histories.py, which covers more: here one history takes seconds.
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ SECOND = 1_000_000
 
 
 class History:
-    """One account, and the processes that read it."""
+    """One account, and the runs of the tap that read it as processes."""
 
     def __init__(self, seed: int, folder: Path) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.folder = folder
         self.api = SimulatedApi(
             Options(
-                cursor_kind=self.dice.choice(list(CursorKind)),
-                end_of_list=self.dice.choice(list(EndOfList)),
-                unknown_cursor=self.dice.choice(list(UnknownCursor)),
-                log_ids=self.dice.choice(list(LogIds)),
-                with_total=self.dice.random() < 0.7,
+                cursor_kind=self.rng.choice(list(CursorKind)),
+                end_of_list=self.rng.choice(list(EndOfList)),
+                unknown_cursor=self.rng.choice(list(UnknownCursor)),
+                log_ids=self.rng.choice(list(LogIds)),
+                with_total=self.rng.random() < 0.7,
                 latency=(0.0, 0.01),
             )
         )
-        self.api.store.grow(self.dice.randrange(400))
+        self.api.store.grow(self.rng.randrange(400))
         self.state: dict[str, Any] | None = None
         self.emitted: set[str] = set()
         self.described: set[str] = set()
 
-    def go_on(self) -> None:
+    def make_run(self) -> None:
         """Let the account grow and the API change, then run once, to the end or until a signal."""
         now = int(time.time() * SECOND)
-        # Up to 250 seconds late, which is sooner than the lookback.
+        # Up to 250 seconds late, which is within the lookback.
         self.api.store.add_at(
-            [now - self.dice.randrange(250 * SECOND) for _ in range(self.dice.randrange(120))]
+            [now - self.rng.randrange(250 * SECOND) for _ in range(self.rng.randrange(120))]
         )
-        if self.dice.random() < 0.4:
+        if self.rng.random() < 0.4:
             self.api.options = dataclasses.replace(
                 self.api.options,
-                cursor_kind=self.dice.choice(list(CursorKind)),
-                cursor_key=self.dice.choice(["key", "another key"]),
-                unknown_cursor=self.dice.choice(list(UnknownCursor)),
+                cursor_kind=self.rng.choice(list(CursorKind)),
+                cursor_key=self.rng.choice(["key", "another key"]),
+                unknown_cursor=self.rng.choice(list(UnknownCursor)),
             )
         with Simulator(self.api) as simulator:
-            # The port is another each time; the account is the same.
-            config = config_for(simulator, page_size=self.dice.choice([7, 30, 100]))
+            # The port differs each time; the account is the same.
+            config = config_for(simulator, page_size=self.rng.choice([7, 30, 100]))
             state = self._state_for(simulator)
-            if self.dice.random() < 0.5:
+            if self.rng.random() < 0.5:
                 self._run_to_the_end(config, state)
             else:
                 self._run_until_a_signal(config, state)
@@ -86,10 +86,10 @@ class History:
         assert owed <= self.emitted, "lost"
 
     def _run_until_a_signal(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
-        signum = self.dice.choice(list(STATUSES))
-        lines = self.dice.randrange(1, 300)
+        signum = self.rng.choice(list(STATUSES))
+        lines = self.rng.randrange(1, 300)
         run = run_and_stop(self.folder, config, signum, after_lines=lines, state=state)
-        # It may have been through before the signal came; while Python shuts down, that ends it as by default.
+        # The run may have finished before the signal; while Python shuts down, the signal has its default action.
         assert run.status in {STATUSES[signum], 0, -signum}, run.stderr
         described = 0
         records = 0
@@ -122,7 +122,7 @@ def _position(state: dict[str, Any] | None) -> tuple[Any, ...]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_no_history_through_processes_loses_or_repeats_a_log(seed: int, tmp_path: Path) -> None:
+def test_histories_through_processes_lose_and_repeat_no_log(seed: int, tmp_path: Path) -> None:
     history = History(seed, tmp_path)
     for _ in range(4):
-        history.go_on()
+        history.make_run()

@@ -1,4 +1,4 @@
-"""The plan of a run over the simulated API: the contract's sections "The bookmark" and "What holds, always"."""
+"""Runs over the simulated API: what the contract says of the bookmark, and what always holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def account(logs: int, **options: Any) -> SimulatedApi:
 
 
 def long_after() -> int:
-    """A time at which nothing in the account is younger than the lookback."""
+    """Return a time at which no log of the account is younger than the lookback."""
     return 1_900_000_000 * SECOND
 
 
@@ -36,7 +36,7 @@ def created(api: SimulatedApi, index: int) -> str:
 
 every_cursor = pytest.mark.parametrize("cursor_kind", CursorKind)
 every_end = pytest.mark.parametrize("end_of_list", EndOfList)
-every_answer = pytest.mark.parametrize("unknown_cursor", UnknownCursor)
+every_unknown_cursor = pytest.mark.parametrize("unknown_cursor", UnknownCursor)
 
 
 # What the run starts with
@@ -44,9 +44,9 @@ every_answer = pytest.mark.parametrize("unknown_cursor", UnknownCursor)
 
 @pytest.mark.sample(15)
 @every_cursor
-@every_answer
+@every_unknown_cursor
 @every_end
-def test_start_date_costs_what_is_emitted_and_the_run_after_it_emits_what_is_new(
+def test_start_date_cost_follows_emitted_logs_and_next_run_emits_new_ones(
     cursor_kind: CursorKind, unknown_cursor: UnknownCursor, end_of_list: EndOfList
 ) -> None:
     api = account(3000, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor, end_of_list=end_of_list)
@@ -66,14 +66,15 @@ def test_start_date_costs_what_is_emitted_and_the_run_after_it_emits_what_is_new
     assert third.requests <= 2
 
 
-def test_start_date_before_nearly_everything_walks_forward_so_that_it_can_be_resumed() -> None:
+def test_start_date_before_nearly_all_logs_reads_forward() -> None:
+    """A forward walk can be resumed."""
     api = account(1000)
     result = run(api, now=long_after, start_date=parse_timestamp(created(api, 50)))
     assert result.ids == api.store.ids()[50:]
     assert "cursor" in result.states[0]
 
 
-def test_start_date_in_the_future_emits_nothing_and_says_nothing_wrong() -> None:
+def test_start_date_in_future_emits_nothing_until_then() -> None:
     api = account(300)
     first = run(api, now=long_after, start_date=long_after())
     assert first.ids == []
@@ -83,7 +84,9 @@ def test_start_date_in_the_future_emits_nothing_and_says_nothing_wrong() -> None
 
 @every_cursor
 @every_end
-def test_a_bare_bookmark_brings_all_since(cursor_kind: CursorKind, end_of_list: EndOfList) -> None:
+def test_bare_replication_key_value_emits_all_logs_since(
+    cursor_kind: CursorKind, end_of_list: EndOfList
+) -> None:
     api = account(3000, cursor_kind=cursor_kind, end_of_list=end_of_list)
     state = {"replication_key": "createdAt", "replication_key_value": created(api, 2700)}
     result = run(api, state, now=long_after, lookback_seconds=0)
@@ -94,7 +97,7 @@ def test_a_bare_bookmark_brings_all_since(cursor_kind: CursorKind, end_of_list: 
     assert run(api, result.states[-1], now=long_after, lookback_seconds=0).ids == []
 
 
-def test_a_bare_bookmark_reaches_back_over_the_lookback() -> None:
+def test_bare_replication_key_value_reads_back_over_lookback() -> None:
     api = account(3000)
     bound = parse_timestamp(created(api, 2700)) - 300 * SECOND
     result = run(api, {"replication_key_value": created(api, 2700)}, now=long_after)
@@ -106,15 +109,15 @@ def test_a_bare_bookmark_reaches_back_over_the_lookback() -> None:
 
 @pytest.mark.sample(15)
 @every_cursor
-@every_answer
+@every_unknown_cursor
 @every_end
-def test_a_cursor_that_is_no_longer_honoured_costs_a_warning_and_loses_and_repeats_nothing(
+def test_saved_cursor_not_honoured_warns_and_emits_exactly_new_logs(
     cursor_kind: CursorKind,
     unknown_cursor: UnknownCursor,
     end_of_list: EndOfList,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The API forgets a cursor between runs, and answers it in any of the ways that it may answer an unknown one."""
+    """The API forgets a cursor between runs, and responds in any of the ways in which it may respond to an unknown one."""
     api = account(1234, cursor_kind=cursor_kind, unknown_cursor=unknown_cursor, end_of_list=end_of_list)
     first = run(api, now=long_after)
     new = api.store.grow(130)
@@ -127,7 +130,7 @@ def test_a_cursor_that_is_no_longer_honoured_costs_a_warning_and_loses_and_repea
     assert run(api, second.states[-1], now=long_after).ids == []
 
 
-def test_an_opaque_cursor_refused_between_runs_is_warned_of_and_what_is_new_is_emitted(
+def test_saved_cursor_opaque_and_refused_warns_and_emits_exactly_new_logs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = account(2000, cursor_kind=CursorKind.OPAQUE)
@@ -140,7 +143,7 @@ def test_an_opaque_cursor_refused_between_runs_is_warned_of_and_what_is_new_is_e
     assert "refuses" in caplog.text
 
 
-def test_a_state_for_another_query_is_warned_of_and_the_wider_query_is_read_whole(
+def test_state_of_another_query_warns_and_reads_whole_list(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = account(300)
@@ -152,14 +155,14 @@ def test_a_state_for_another_query_is_warned_of_and_the_wider_query_is_read_whol
     assert "another query" in caplog.text
 
 
-def test_a_state_that_cannot_be_understood_asks_for_nothing() -> None:
+def test_state_invalid_raises_before_any_request() -> None:
     api = account(10)
     with pytest.raises(StateError):
         run(api, {"cursor": 7}, now=long_after)
     assert api.requests == []
 
 
-def test_an_empty_list_is_not_believed_while_the_total_says_more_with_start_date_either() -> None:
+def test_start_date_empty_list_but_total_above_zero_is_read_again() -> None:
     api = account(300, faults=[Fault.parse("1=empty-page"), Fault.parse("1=no-after")])
     assert run(api, now=long_after, start_date=1).ids == api.store.ids()
 
@@ -169,7 +172,7 @@ def test_an_empty_list_is_not_believed_while_the_total_says_more_with_start_date
 
 @every_cursor
 @every_end
-def test_logs_that_become_visible_late_are_emitted_by_the_next_run_and_only_these(
+def test_lookback_late_logs_are_emitted_by_next_run_and_no_others(
     cursor_kind: CursorKind, end_of_list: EndOfList
 ) -> None:
     api = account(1000, cursor_kind=cursor_kind, end_of_list=end_of_list)
@@ -181,10 +184,10 @@ def test_logs_that_become_visible_late_are_emitted_by_the_next_run_and_only_thes
     assert run(api, second.states[-1], now=lambda: newest + 61 * SECOND).ids == []
 
 
-def test_a_log_that_becomes_visible_after_the_walk_has_passed_its_place_is_emitted_by_the_next_run(
+def test_lookback_log_visible_after_walk_passed_its_place_is_emitted_by_next_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The total counts it already, so both numbers are warned of; nothing is read again."""
+    """The total includes it already, so a warning names both numbers; nothing is read again."""
     api = account(1000)
     newest = max(parse_timestamp(log["createdAt"]) for log in api.store.logs())
     pages = iter(range(1000))
@@ -201,7 +204,7 @@ def test_a_log_that_becomes_visible_after_the_walk_has_passed_its_place_is_emitt
     assert second.ids == late
 
 
-def test_logs_that_arrive_while_the_walk_is_on_are_emitted_too() -> None:
+def test_forward_walk_logs_created_meanwhile_are_emitted() -> None:
     api = account(1000)
     pages = iter(range(100))
 
@@ -217,24 +220,24 @@ def test_logs_that_arrive_while_the_walk_is_on_are_emitted_too() -> None:
 # Completeness
 
 
-def test_an_after_that_is_missing_midway_is_not_believed_while_the_total_says_more() -> None:
+def test_list_end_missing_after_but_higher_total_is_rechecked() -> None:
     api = account(1000, faults=[Fault.parse("4=no-after")])
     assert run(api, now=long_after).ids == api.store.ids()
 
 
-def test_logs_that_stay_away_end_the_run_with_both_numbers() -> None:
+def test_list_end_logs_still_missing_raises_with_both_numbers() -> None:
     api = account(1000, faults=[Fault.parse("4-=no-after")])
     with pytest.raises(IncompleteListError, match="logs listed: 400, totalResultSize: 1000"):
         run(api, now=long_after)
 
 
-def test_an_after_that_is_missing_midway_is_not_believed_without_a_total_either() -> None:
+def test_list_end_missing_after_without_total_is_rechecked() -> None:
     api = account(1000, with_total=False, faults=[Fault.parse("4=no-after")])
     assert run(api, now=long_after).ids == api.store.ids()
 
 
 @pytest.mark.parametrize("with_total", [True, False])
-def test_a_list_that_ends_before_its_newest_log_fails_and_the_next_run_goes_on_from_there(
+def test_list_end_before_newest_log_raises_and_next_run_resumes_from_there(
     with_total: bool,  # noqa: FBT001  # a parameter
 ) -> None:
     api = account(1000, with_total=with_total, faults=[Fault.parse("4-=no-after")])
@@ -249,28 +252,30 @@ def test_a_list_that_ends_before_its_newest_log_fails_and_the_next_run_goes_on_f
     assert emitted + second.ids == api.store.ids()
 
 
-def test_the_end_of_the_list_costs_a_request_only_where_the_total_does_not_confirm_it() -> None:
+def test_list_end_confirmed_by_total_costs_no_request() -> None:
+    """Without a total, one more request checks the end."""
     for with_total, requests in ((True, 1), (False, 2)):
         api = account(250, with_total=with_total)
         state = run(api, now=long_after).states[-1]
         assert run(api, state, now=long_after).requests == requests
 
 
-def test_a_last_page_without_pagination_does_not_make_the_total_forgotten() -> None:
+def test_list_end_page_without_pagination_keeps_earlier_total() -> None:
+    """The total of an earlier page shows that logs are missing."""
     api = account(1000, faults=[Fault.parse("3-=empty-pagination")])
     with pytest.raises(IncompleteListError, match="logs listed: 300, totalResultSize: 1000"):
         run(api, now=long_after)
 
 
-def test_an_empty_page_with_an_after_is_not_the_end() -> None:
+def test_empty_page_with_after_is_not_the_end() -> None:
     api = account(250, with_total=False, faults=[Fault.parse("2-3=empty-page")])
     ids = api.store.ids()
     assert run(api, now=long_after).ids == ids[:100] + ids[200:]
 
 
 @pytest.mark.parametrize("request_number", range(1, 6))
-def test_an_empty_page_with_an_after_is_asked_for_once_more(request_number: int) -> None:
-    """In the first run and in the next: its logs may only be late."""
+def test_empty_page_with_after_is_requested_once_more(request_number: int) -> None:
+    """In the first run and in the next one: its logs may only be late."""
     api = account(450, faults=[Fault.parse(f"{request_number}=empty-page")])
     first = run(api, now=long_after)
     assert first.ids == api.store.ids()
@@ -279,10 +284,10 @@ def test_an_empty_page_with_an_after_is_asked_for_once_more(request_number: int)
     assert sorted(run(api, first.states[-1], now=long_after).ids) == sorted(new)
 
 
-def test_logs_left_out_of_an_incremental_run_are_warned_of_with_both_numbers_once(
+def test_total_above_listed_logs_warns_once_with_both_numbers(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An empty page twice in a row: the total tells, as the state has how many logs lie before the anchor."""
+    """A page is empty twice in a row. The total shows it, because the state has the number of logs before the anchor."""
     api = account(1000)
     first = run(api, now=long_after)
     api.store.grow(350)
@@ -296,7 +301,7 @@ def test_logs_left_out_of_an_incremental_run_are_warned_of_with_both_numbers_onc
     assert (third.ids, third.requests, caplog.text) == ([], 1, "")
 
 
-def test_logs_that_the_api_deletes_are_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_deleted_logs_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     api = account(1000)
     state: Any = run(api, now=long_after).states[-1]
     for _ in range(3):
@@ -309,7 +314,7 @@ def test_logs_that_the_api_deletes_are_no_fault(caplog: pytest.LogCaptureFixture
     assert caplog.text == ""
 
 
-def test_going_round_in_circles_ends_the_run() -> None:
+def test_pagination_loop_raises() -> None:
     api = account(1000)
     run(api, now=long_after)
     third = api.requests[2].query["after"]
@@ -318,7 +323,7 @@ def test_going_round_in_circles_ends_the_run() -> None:
         run(api, now=long_after)
 
 
-def test_created_at_out_of_order_is_emitted_in_the_apis_order_and_the_greatest_is_kept() -> None:
+def test_created_at_out_of_order_keeps_api_order_and_greatest_time() -> None:
     api = account(500, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
     logs = api.store.logs()
     times = [parse_timestamp(log["createdAt"]) for log in logs]
@@ -333,7 +338,7 @@ def test_created_at_out_of_order_is_emitted_in_the_apis_order_and_the_greatest_i
 
 @pytest.mark.parametrize("kill_after", [3, 150, 777, 1501, 2950])
 @every_cursor
-def test_after_a_kill_the_next_run_brings_all_the_rest(cursor_kind: CursorKind, kill_after: int) -> None:
+def test_killed_run_next_run_emits_all_the_rest(cursor_kind: CursorKind, kill_after: int) -> None:
     api = account(3000, cursor_kind=cursor_kind)
     with pytest.raises(KilledError) as killed:
         run(api, now=long_after, kill_after=kill_after, state_every=10)
@@ -356,16 +361,16 @@ def test_a_kill_late_in_a_long_backfill_costs_only_what_is_left(logs: int) -> No
     assert second.requests <= left // 100 + 20
 
 
-def test_messages_name_times_that_people_can_read() -> None:
+def test_format_timestamp_returns_utc_text() -> None:
     assert format_timestamp(parse_timestamp("2024-05-02T14:26:48.5+02:00")) == "2024-05-02T12:26:48.500000Z"
 
 
 # Backward, to the anchor
 
 
-@every_answer
-def test_a_log_dated_in_the_future_hides_no_other(unknown_cursor: UnknownCursor) -> None:
-    """However often the cursors are forgotten: places in the list decide what is new."""
+@every_unknown_cursor
+def test_future_log_hides_no_other_log(unknown_cursor: UnknownCursor) -> None:
+    """However often cursors become invalid: positions in the list decide what is new."""
     api = account(100, cursor_kind=CursorKind.OPAQUE, unknown_cursor=unknown_cursor)
     api.store.add_at([long_after() + 90_000 * SECOND])
     state: Any = None
@@ -379,7 +384,7 @@ def test_a_log_dated_in_the_future_hides_no_other(unknown_cursor: UnknownCursor)
         api.store.grow(20)
 
 
-def test_created_at_out_of_order_hides_no_log_without_a_lookback_either() -> None:
+def test_created_at_out_of_order_without_lookback_hides_no_log() -> None:
     api = account(50, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
     first = run(api, now=long_after, page_size=10, lookback_seconds=0)
     # Newer in the list, and older by `createdAt` than the bookmark.
@@ -389,7 +394,7 @@ def test_created_at_out_of_order_hides_no_log_without_a_lookback_either() -> Non
     assert sorted(second.ids) == sorted(new)
 
 
-def test_a_first_page_that_begins_with_a_known_log_is_no_proof_that_the_cursor_is_honoured() -> None:
+def test_saved_cursor_answered_with_first_page_of_known_logs_is_not_honoured() -> None:
     api = account(0, cursor_kind=CursorKind.OPAQUE, unknown_cursor=UnknownCursor.FIRST_PAGE)
     now = 1_800_000_000 * SECOND
     api.store.add_at([now, now + 1])
@@ -405,7 +410,7 @@ def test_a_first_page_that_begins_with_a_known_log_is_no_proof_that_the_cursor_i
     assert sorted([*first.ids, *described, *third.ids]) == sorted(api.store.ids())
 
 
-def test_a_greater_lookback_and_a_refused_cursor_at_once_repeat_nothing() -> None:
+def test_saved_cursor_refused_and_greater_lookback_repeat_no_log() -> None:
     api = account(1000, cursor_kind=CursorKind.OPAQUE)
     first = run(api, now=long_after)
     new = api.store.grow(30)
@@ -413,7 +418,7 @@ def test_a_greater_lookback_and_a_refused_cursor_at_once_repeat_nothing() -> Non
     assert sorted(run(api, first.states[-1], now=long_after, lookback_seconds=86_400).ids) == sorted(new)
 
 
-def test_an_anchor_that_was_deleted_with_all_before_it_loses_and_repeats_nothing() -> None:
+def test_anchor_deleted_with_all_logs_before_it_emits_exactly_new_logs() -> None:
     api = account(1000)
     first = run(api, now=long_after)
     for log_id in api.store.ids()[:-5]:
@@ -423,14 +428,14 @@ def test_an_anchor_that_was_deleted_with_all_before_it_loses_and_repeats_nothing
 
 
 @pytest.mark.parametrize("page_size", [2, 7, 100])
-def test_a_cursor_that_brings_its_own_log_again_repeats_nothing(page_size: int) -> None:
+def test_cursor_that_includes_its_own_log_repeats_no_log(page_size: int) -> None:
     """Forward and backward, each page begins with the last log of the page before."""
     api = account(300)
     query = Query("model", "v")
-    asked = fetch_from(api, long_after, page_size, query)
+    fetch_page = fetch_from(api, long_after, page_size, query)
 
     def fetch(request: PageRequest) -> Page:
-        page = asked(request)
+        page = fetch_page(request)
         if request.cursor is None:
             return page
         repeated = last_logs[request.cursor]
@@ -438,7 +443,7 @@ def test_a_cursor_that_brings_its_own_log_again_repeats_nothing(page_size: int) 
 
     last_logs: dict[str, Record] = {}
 
-    def remember(request: PageRequest) -> Page:
+    def fetch_and_record(request: PageRequest) -> Page:
         page = fetch(request)
         if page.after is not None:
             last_logs[page.after] = page.records[-1]
@@ -446,19 +451,19 @@ def test_a_cursor_that_brings_its_own_log_again_repeats_nothing(page_size: int) 
 
     for start_date in (None, parse_timestamp(created(api, 150))):
         bookmark = Bookmark.load({}, query, 300)
-        sync = IncrementalReader(
-            remember, bookmark, start_date=start_date, logger=LOGGER, pause=lambda _: None
+        reader = IncrementalReader(
+            fetch_and_record, bookmark, start_date=start_date, logger=LOGGER, pause=lambda _: None
         )
         ids = []
-        for batch in sync.record_pages():
-            for log in batch.records:
+        for page in reader.record_pages():
+            for log in page.records:
                 ids.append(log.id)
-                batch.emitted(log)
-            batch.done()
+                page.emitted(log)
+            page.done()
         assert sorted(ids) == sorted(api.store.ids()[150 if start_date else 0 :])
 
 
-def test_a_backward_walk_that_ends_too_early_is_not_believed() -> None:
+def test_backward_walk_that_ends_too_early_raises() -> None:
     api = account(1000)
     first = run(api, now=long_after)
     api.store.grow(350)
@@ -472,7 +477,7 @@ def test_a_backward_walk_that_ends_too_early_is_not_believed() -> None:
     assert len(run(api, state, now=long_after).ids) == 350
 
 
-def test_a_backward_walk_that_is_led_back_to_its_first_page_ends() -> None:
+def test_backward_walk_led_back_to_first_page_raises() -> None:
     api = account(1000)
     state = {"replication_key_value": created(api, 10)}
     first = {"limit": "100", "sortOrder": "DESC"}
@@ -490,27 +495,27 @@ def test_a_backward_walk_that_is_led_back_to_its_first_page_ends() -> None:
         run(Api(), state, now=long_after)  # type: ignore[arg-type]  # all that a run asks of it
 
 
-def test_a_cursor_to_go_forward_again_is_asked_for_once() -> None:
+def test_backward_walk_requests_recovered_cursor_once() -> None:
     api = account(300)
     first = run(api, now=long_after)
     api.store.grow(130)
-    asked: list[PageRequest] = []
+    requests: list[PageRequest] = []
     fetch = fetch_from(api, long_after, 100, Query("model", "v"))
 
-    def remember(request: PageRequest) -> Page:
-        asked.append(request)
+    def fetch_and_record(request: PageRequest) -> Page:
+        requests.append(request)
         return fetch(request)
 
     bookmark = Bookmark.load({**first.states[-1], "cursor": "Zm9yZ290dGVu"}, Query("model", "v"), 300)
-    for batch in IncrementalReader(
-        remember, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None
+    for page in IncrementalReader(
+        fetch_and_record, bookmark, start_date=None, logger=LOGGER, pause=lambda _: None
     ).record_pages():
-        batch.done()
-    assert [request.is_optional for request in asked] == [False] * (len(asked) - 1) + [True]
+        page.done()
+    assert [request.is_optional for request in requests] == [False] * (len(requests) - 1) + [True]
 
 
-def test_logs_dated_in_the_past_hide_no_other_on_the_way_back_to_the_anchor() -> None:
-    """An import, in the list's order by id: whole pages that are older than anything around them."""
+def test_backward_walk_logs_dated_in_past_hide_no_other_log() -> None:
+    """An import into a list ordered by id: whole pages are older than all logs around them."""
     api = account(0, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
     now = 1_800_000_000 * SECOND
     year = 365 * 86_400 * SECOND
@@ -518,7 +523,7 @@ def test_logs_dated_in_the_past_hide_no_other_on_the_way_back_to_the_anchor() ->
     first = run(api, now=long_after)
     new = api.store.add_at([now + number * SECOND for number in range(300, 450)])
     for number in range(500, 700):
-        # One of two is dated so; the other is taken away again.
+        # One of the two is dated in the past; the other one is removed again.
         imported, other = api.store.add_at([now + number * SECOND] * 2, disorder=year)
         if api.store.log(other)["createdAt"] < api.store.log(imported)["createdAt"]:
             imported, other = other, imported
@@ -530,7 +535,7 @@ def test_logs_dated_in_the_past_hide_no_other_on_the_way_back_to_the_anchor() ->
 
 
 @pytest.mark.parametrize("logs", [8, 101, 250])
-def test_an_anchor_that_alone_was_deleted_repeats_nothing(logs: int) -> None:
+def test_anchor_deleted_alone_emits_exactly_new_logs(logs: int) -> None:
     api = account(logs)
     first = run(api, now=long_after)
     gone = first.states[-1]["anchor_id"] or api.store.ids()[-1]
@@ -539,7 +544,7 @@ def test_an_anchor_that_alone_was_deleted_repeats_nothing(logs: int) -> None:
     assert sorted(run(api, first.states[-1], now=long_after).ids) == sorted(new)
 
 
-def test_a_list_that_rolls_while_it_is_read_backward_is_read_to_its_end() -> None:
+def test_backward_walk_while_list_rolls_emits_all_new_logs() -> None:
     api = account(2000)
     first = run(api, now=long_after)
     for log_id in api.store.ids()[:-10]:
@@ -558,7 +563,7 @@ def test_a_list_that_rolls_while_it_is_read_backward_is_read_to_its_end() -> Non
     assert not set(first.ids) & set(second.ids)
 
 
-def test_a_run_that_goes_on_and_is_led_to_the_first_page_ends_without_repeats() -> None:
+def test_forward_walk_led_to_first_page_raises_without_repeats() -> None:
     api = account(5000, cursor_kind=CursorKind.OPAQUE, unknown_cursor=UnknownCursor.FIRST_PAGE)
     first = run(api, now=long_after)
     new = api.store.grow(350)
@@ -572,7 +577,7 @@ def test_a_run_that_goes_on_and_is_led_to_the_first_page_ends_without_repeats() 
     assert set(emitted) <= set(new)
 
 
-def test_a_log_dated_in_the_future_does_not_make_the_state_grow() -> None:
+def test_future_log_does_not_enlarge_state() -> None:
     api = account(1000)
     plain = len(run(api, now=long_after).states[-1]["recent_ids"])
     api.store.add_at([long_after() + 90_000 * SECOND])
@@ -583,13 +588,13 @@ def test_a_log_dated_in_the_future_does_not_make_the_state_grow() -> None:
 
 
 @pytest.mark.parametrize("total", ["one too many", "capped"])
-def test_a_total_that_is_never_reached_is_warned_of_and_nothing_is_read_again(
+def test_total_never_reached_warns_and_reads_nothing_again(
     total: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = account(650)
 
     class Api:
-        """Says that there is one log more than there is, or 1,000 however many there are."""
+        """Counts one log too many, or always 1,000 logs."""
 
         credentials = api.credentials
         requests = api.requests
@@ -618,7 +623,9 @@ def test_a_total_that_is_never_reached_is_warned_of_and_nothing_is_read_again(
 
 @every_cursor
 @every_end
-def test_an_earlier_start_date_is_read_back_to(cursor_kind: CursorKind, end_of_list: EndOfList) -> None:
+def test_start_date_earlier_than_before_emits_logs_since_then(
+    cursor_kind: CursorKind, end_of_list: EndOfList
+) -> None:
     api = account(1000, cursor_kind=cursor_kind, end_of_list=end_of_list)
     logs = api.store.logs()
     times = [parse_timestamp(log["createdAt"]) for log in logs]
@@ -630,14 +637,14 @@ def test_an_earlier_start_date_is_read_back_to(cursor_kind: CursorKind, end_of_l
     third = run(api, second.states[-1], now=long_after, start_date=times[200])
     assert third.ids == []
     assert third.requests <= 2
-    # Emitted already, all of it.
+    # All of it was emitted before.
     assert run(api, third.states[-1], now=long_after, start_date=times[700]).ids == []
 
 
 @pytest.mark.parametrize("order", [None, SortOrder.ASCENDING])
 @pytest.mark.parametrize("lookback", [0, 300])
 @pytest.mark.parametrize("page_size", [1, 7, 100])
-def test_logs_that_come_while_an_earlier_start_date_is_read_back_to_are_emitted_once(
+def test_start_date_earlier_than_before_emits_logs_created_meanwhile_once(
     page_size: int, lookback: int, order: SortOrder | None
 ) -> None:
     api = account(60)
@@ -645,10 +652,10 @@ def test_logs_that_come_while_an_earlier_start_date_is_read_back_to_are_emitted_
     now = newest + 400 * SECOND
     ids: list[str] = []
     state: dict[str, Any] = {}
-    # Later than all logs, also those that come while the second run is on.
+    # Later than all logs, also those that are created during the second run.
     for start, is_busy in ((now, False), (1, True), (1, False)):
 
-        def happen(is_busy: bool = is_busy) -> None:  # noqa: FBT001
+        def create_logs(is_busy: bool = is_busy) -> None:  # noqa: FBT001
             if is_busy and len(api.store) < 80:
                 api.store.add_at([newest + len(api.store) * SECOND])
 
@@ -660,14 +667,14 @@ def test_logs_that_come_while_an_earlier_start_date_is_read_back_to_are_emitted_
             lookback_seconds=lookback,
             start_date=start,
             fixed_order=order,
-            between_batches=happen,
+            between_batches=create_logs,
         )
         state = result.states[-1]
         ids += result.ids
     assert sorted(ids) == sorted(api.store.ids())
 
 
-def test_a_run_that_is_killed_on_the_way_back_to_an_earlier_start_date_misses_nothing() -> None:
+def test_start_date_earlier_than_before_after_kill_misses_no_log() -> None:
     api = account(1000)
     times = [parse_timestamp(log["createdAt"]) for log in api.store.logs()]
     first = run(api, now=long_after, start_date=times[700])
@@ -679,10 +686,10 @@ def test_a_run_that_is_killed_on_the_way_back_to_an_earlier_start_date_misses_no
 
 
 @pytest.mark.parametrize("start_date", ["later than the state", "none"])
-def test_a_start_date_later_than_the_state_passes_nothing_over(
+def test_start_date_later_than_before_or_none_skips_no_log(
     start_date: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As Airflow's data_interval_start is after a run that was missed."""
+    """Such as Airflow's data_interval_start after a missed run."""
     api = account(200)
     first = run(api, now=long_after, start_date=parse_timestamp(created(api, 0)))
     new = api.store.grow(300)
@@ -692,7 +699,7 @@ def test_a_start_date_later_than_the_state_passes_nothing_over(
     assert ("has no effect" in caplog.text) is (moved is not None)
 
 
-def test_a_state_of_an_earlier_version_takes_the_start_date_for_its_own(
+def test_start_date_with_state_of_earlier_version_is_assumed_unchanged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = account(500)
@@ -705,8 +712,8 @@ def test_a_state_of_an_earlier_version_takes_the_start_date_for_its_own(
     assert sorted(earlier.ids) == sorted(api.store.ids()[100:300])
 
 
-def test_a_state_of_an_earlier_version_whose_start_date_was_mistyped_misses_nothing() -> None:
-    """2062 in place of 2026: that run passed over everything."""
+def test_start_date_mistyped_in_earlier_version_misses_no_log() -> None:
+    """2062 instead of 2026: that run skipped all logs."""
     api = account(1000)
     state = _without_new_keys(run(api, now=long_after, start_date=long_after()).states[-1])
     assert run(api, state, now=long_after, start_date=1).ids == api.store.ids()
@@ -717,16 +724,16 @@ def _without_new_keys(state: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key not in new}
 
 
-# States that people make
+# States edited by hand
 
 
-def test_a_bare_replication_key_value_in_the_future_is_refused() -> None:
+def test_bare_replication_key_value_in_future_raises() -> None:
     api = account(1000)
     with pytest.raises(StateError, match=r"replication_key_value .* is in the future"):
         run(api, {"replication_key_value": "2062-01-01T00:00:00Z"}, now=long_after)
 
 
-def test_a_bare_replication_key_value_after_the_newest_log_is_warned_of(
+def test_bare_replication_key_value_after_newest_log_warns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = account(1000)
@@ -739,11 +746,11 @@ def test_a_bare_replication_key_value_after_the_newest_log_is_warned_of(
 
 
 @pytest.mark.parametrize("is_of_earlier_version", [False, True])
-def test_a_replication_key_value_set_back_beside_the_rest_is_followed(
+def test_replication_key_value_set_back_emits_all_logs_since(
     is_of_earlier_version: bool,  # noqa: FBT001  # a parameter
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As `meltano state merge` leaves it."""
+    """The rest of the state is unchanged, as after `meltano state merge`."""
     api = account(1000)
     state = run(api, now=long_after).states[-1]
     if is_of_earlier_version:
@@ -759,7 +766,7 @@ def test_a_replication_key_value_set_back_beside_the_rest_is_followed(
 
 
 @pytest.mark.parametrize("value", [None, "2062-01-01T00:00:00Z"])
-def test_a_replication_key_value_set_forward_beside_the_rest_passes_nothing_over(
+def test_replication_key_value_set_forward_skips_no_log(
     value: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = account(1000)
@@ -771,25 +778,25 @@ def test_a_replication_key_value_set_forward_beside_the_rest_passes_nothing_over
     assert parse_timestamp(second.states[-1]["replication_key_value"]) < long_after()
 
 
-@every_answer
-def test_a_cursor_without_anchor_and_ids_that_leads_to_nothing_is_not_believed(
+@every_unknown_cursor
+def test_saved_cursor_without_anchor_and_ids_that_leads_to_nothing_is_not_honoured(
     unknown_cursor: UnknownCursor,
 ) -> None:
     api = account(300, unknown_cursor=unknown_cursor)
     state = {"cursor": "Zm9yZ290dGVu", "query": Query("model", "v").to_state()}
     first = run(api, state, now=long_after)
-    if unknown_cursor is not UnknownCursor.ELSEWHERE:  # which nothing tells from a cursor that is right
+    if unknown_cursor is not UnknownCursor.ELSEWHERE:  # which looks like a valid cursor
         assert first.ids == api.store.ids()
     assert run(api, first.states[-1], now=long_after).ids == []
 
 
-# The direction
+# The sort order
 
 
 @pytest.mark.parametrize("logs", [1, 2, 90, 100, 650])
 @every_cursor
 @every_end
-def test_a_list_that_comes_newest_first_whatever_is_asked_is_read_backward(
+def test_sort_order_ignored_newest_first_is_read_backward(
     cursor_kind: CursorKind, end_of_list: EndOfList, logs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = account(logs, cursor_kind=cursor_kind, end_of_list=end_of_list)
@@ -809,7 +816,7 @@ def test_a_list_that_comes_newest_first_whatever_is_asked_is_read_backward(
 
 @every_cursor
 @every_end
-def test_a_list_that_comes_oldest_first_whatever_is_asked_is_read_forward(
+def test_sort_order_ignored_oldest_first_is_read_forward(
     cursor_kind: CursorKind, end_of_list: EndOfList, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = account(500, cursor_kind=cursor_kind, end_of_list=end_of_list)
@@ -831,10 +838,10 @@ def test_a_list_that_comes_oldest_first_whatever_is_asked_is_read_forward(
 
 @pytest.mark.parametrize("page_size", [1, 2, 7, 100])
 @pytest.mark.parametrize("news", [0, 1, 250])
-def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothing(
+def test_saved_cursor_that_leads_from_anchor_to_older_logs_repeats_no_log(
     page_size: int, news: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The API lists newest first from now on, and answers the saved cursor with its first page: the anchor."""
+    """The API now lists newest first, and returns its first page for the saved cursor: the anchor."""
     api = account(300, unknown_cursor=UnknownCursor.FIRST_PAGE)
     state = dict(run(api, now=long_after, page_size=page_size).states[-1])
     *before, last = api.store.logs()
@@ -844,7 +851,7 @@ def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothi
 
     new: list[str] = []
 
-    def happen() -> None:
+    def create_logs() -> None:
         if not new:
             new.extend(api.store.grow(news))
 
@@ -854,15 +861,15 @@ def test_a_cursor_that_leads_from_the_anchor_to_what_was_before_it_repeats_nothi
         now=long_after,
         page_size=page_size,
         fixed_order=SortOrder.DESCENDING,
-        between_batches=happen,
+        between_batches=create_logs,
     )
     after = run(api, result.states[-1], now=long_after, page_size=page_size, fixed_order=SortOrder.DESCENDING)
     assert sorted([*result.ids, *after.ids]) == sorted(new)
     assert "an unexpected log" in caplog.text
 
 
-def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_misses_no_new_log() -> None:
-    """What an earlier version left: a cursor deep in the past."""
+def test_state_of_earlier_version_that_mistook_sort_order_misses_no_new_log() -> None:
+    """Its anchor is deep in the past."""
     api = account(650)
     ids = api.store.ids()
     state = {
@@ -883,8 +890,8 @@ def test_a_state_that_was_saved_while_newest_first_was_taken_for_oldest_first_mi
     assert run(api, result.states[-1], now=long_after, fixed_order=SortOrder.DESCENDING).ids == []
 
 
-def test_logs_dated_against_the_order_do_not_turn_the_walk_round(caplog: pytest.LogCaptureFixture) -> None:
-    """An import: the first page of the list falls in `createdAt`, and yet it is the oldest."""
+def test_created_at_against_list_order_does_not_reverse_walk(caplog: pytest.LogCaptureFixture) -> None:
+    """An import: `createdAt` falls on the first page of the list, and yet the page is the oldest."""
     api = account(0, cursor_kind=CursorKind.ID, log_ids=LogIds.V7)
     now = 1_800_000_000 * SECOND
     for number in range(150):

@@ -13,13 +13,13 @@ def page(after: str | None) -> Page:
     return Page(records=(), after=after, total=None, asked_at=0)
 
 
-def test_it_starts_at_the_start_of_the_list_or_at_a_cursor() -> None:
+def test_paginator_starts_at_start_of_list_or_given_cursor() -> None:
     assert CursorPaginator().current_value is None
     assert CursorPaginator("c").current_value == "c"
     assert not CursorPaginator().finished
 
 
-def test_it_follows_after_until_a_page_has_none() -> None:
+def test_paginator_follows_after_until_page_has_none() -> None:
     paginator = CursorPaginator()
     paginator.advance(page("a"))
     assert (paginator.current_value, paginator.count, paginator.finished) == ("a", 1, False)
@@ -28,9 +28,7 @@ def test_it_follows_after_until_a_page_has_none() -> None:
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=30, unique=True), st.data())
-def test_a_cursor_that_was_followed_before_is_a_loop_however_far_back(
-    cursors: list[str], data: st.DataObject
-) -> None:
+def test_paginator_repeated_cursor_raises_however_far_back(cursors: list[str], data: st.DataObject) -> None:
     paginator = CursorPaginator(cursors[0])
     for cursor in cursors[1:]:
         paginator.advance(page(cursor))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tap_sequence.sync.timestamps import format_timestamp, parse_timestamp
 
 
-def test_a_varying_number_of_digits_sorts_as_time_where_text_does_not() -> None:
+def test_parse_timestamp_varying_digits_sort_as_times() -> None:
     earlier, later = "2024-05-02T14:26:48.63793Z", "2024-05-02T14:26:48.637932Z"
     assert earlier > later
     assert parse_timestamp(earlier) < parse_timestamp(later)
@@ -37,7 +37,7 @@ def test_a_varying_number_of_digits_sorts_as_time_where_text_does_not() -> None:
         ("2016-12-31T24:00:00-05:00", "2017-01-01T05:00:00Z"),
     ],
 )
-def test_forms_that_people_and_systems_write(text: str, same: str) -> None:
+def test_parse_timestamp_accepts_common_forms(text: str, same: str) -> None:
     assert parse_timestamp(text) == parse_timestamp(same)
 
 
@@ -48,17 +48,17 @@ def test_forms_that_people_and_systems_write(text: str, same: str) -> None:
         *("2024-05-02T24:00:01Z", "2024-05-02T25:00:00Z", "12:00:60", "Z", "2024-05-02T14:26:60+24:00"),
     ],
 )
-def test_what_is_no_time_is_an_error(text: str) -> None:
+def test_parse_timestamp_invalid_text_raises(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_timestamp(text)
 
 
-def test_a_time_before_all_calendars_can_be_named_too() -> None:
+def test_format_timestamp_out_of_range_returns_nearest_time() -> None:
     assert format_timestamp(parse_timestamp("0001-01-01") - 1) == "0001-01-01T00:00:00Z"
     assert format_timestamp(parse_timestamp("9999-12-31T24:00:00Z")).startswith("9999-12-31T23:59:59")
 
 
 @given(st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)))  # noqa: DTZ001  # made aware below
-def test_formatting_and_parsing_are_inverse(moment: datetime) -> None:
+def test_parse_timestamp_of_formatted_time_returns_it(moment: datetime) -> None:
     microseconds = parse_timestamp(moment.replace(tzinfo=UTC).isoformat())
     assert parse_timestamp(format_timestamp(microseconds)) == microseconds
