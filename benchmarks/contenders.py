@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 SEQUENTIAL = "tap, sequential"
-READ_AHEAD = "tap, read-ahead"
+PREFETCHING = "tap, prefetching"
 TEMPLATE = "SDK template"
 BARE_LOOP = "bare loop"
 OPTIONAL_PEERS = {"dlt": "dlt_source", "airbyte-cdk": "airbyte_source"}
@@ -44,7 +44,7 @@ class Contender:
     @property
     def is_singer(self) -> bool:
         """Whether it accepts `--discover` and `--state`."""
-        return self.name in {SEQUENTIAL, READ_AHEAD, TEMPLATE}
+        return self.name in {SEQUENTIAL, PREFETCHING, TEMPLATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def find_contenders(peers_python: str) -> Field:
     """
     contenders = [
         Contender(SEQUENTIAL, "tap_sequence", {"max_in_flight_requests": 1}),
-        Contender(READ_AHEAD, "tap_sequence"),
+        Contender(PREFETCHING, "tap_sequence"),
         Contender(TEMPLATE, "benchmarks.peers.template_tap"),
         Contender(BARE_LOOP, "benchmarks.peers.bare_loop"),
     ]

@@ -55,7 +55,7 @@ class Output:
         records: How many records, by stream.
         ids: Digest of the logs' ids, in order.
         lines: Digest of all lines but STATE, without `time_extracted`; None where it was not asked for. The cursor in
-            a STATE depends on where pages begin, which is another place behind a hint.
+            a STATE depends on where pages begin, which a guess moves.
         state: The last Singer STATE.
     """
 

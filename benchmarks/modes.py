@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import READ_AHEAD, SEQUENTIAL, TEMPLATE, Contender
+from benchmarks.contenders import PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ITEMS, LOGS, ContenderError, Measurement, measure, run
 from benchmarks.stand_in import StandIn
 from benchmarks.table import ratio, render
@@ -27,7 +27,7 @@ _SMALL_PART = 25
 """What of the logs the smaller of the lists has whose memory is measured."""
 
 HONOURED = Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)
-"""Guesses at cursors are honoured, so that the read-ahead holds as much as it ever does."""
+"""Guesses at cursors are honoured, so that prefetching holds as much as it ever does."""
 
 NO_PACE = {"requests_per_minute": 60_000}
 """As good as none: what is measured without latency is the work, not the pace."""
@@ -162,7 +162,7 @@ def network(bench: Bench) -> str:
     """Read a list behind a network and a limit, with each kind of cursor and each answer to a guess at one."""
     logs, repeat = bench.choose_logs(100_000, 1_000), bench.choose_repeat(1)
     taps = [contender for contender in bench.contenders if contender.is_tap]
-    ahead = [contender for contender in taps if contender.name == READ_AHEAD]
+    ahead = [contender for contender in taps if contender.name == PREFETCHING]
     failures = (
         UnknownCursor.REFUSE,
         UnknownCursor.FIRST_PAGE,
@@ -222,7 +222,7 @@ def _network_rows(
         requests = _median(runs, lambda run: run.traffic.requests)
         refused = _median(runs, lambda run: run.traffic.refused)
         same = "-"
-        if sequential and name == READ_AHEAD:
+        if sequential and name == PREFETCHING:
             is_same = {run.output.lines for run in runs} == {run.output.lines for run in sequential}
             same = "yes" if is_same else "NO"
             if not is_same:

@@ -1,4 +1,4 @@
-"""The source: puts settings, client, walk and read-ahead together. A front needs a sink, and nothing below."""
+"""The source: builds a run from settings, client, walk and prefetching. A front needs a sink, and nothing below."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     from tap_sequence.api.client import SequenceClient
 
 CONNECTION_TEST_SECONDS = 15.0
-"""How long `check` waits for an answer, and how long it retries: someone is looking at it."""
+"""Timeout and retry budget of `check`, in seconds: a person waits for it."""
 
 
 class MeasuredSink(Sink, Protocol):
-    """A sink that knows what else there is to count."""
+    """A sink with metrics of its own."""
 
     def measuring(self, client: SequenceClient) -> AbstractContextManager[Callable[[], None]]:
-        """Return what is entered while the run lasts; what it gives is called after each page."""
+        """Return a context for the run; what it yields is called after each page."""
 
     def counts(self) -> Sequence[str]:
-        """Return what the summary is to say of records."""
+        """Return parts of the summary about rows, such as "3 records of activity_log_items"."""
 
 
 class Source:
-    """An account of Sequence's, as the settings name it.
+    """The account at Sequence that the settings select.
 
     Args:
         settings: The settings, checked.
         logger: Where warnings, progress and summaries go.
-        stop_signals: What ends a run, or a wait.
+        stop_signals: Signals that end a run, or a wait.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Source:
         self.stop_signals = stop_signals or StopSignals()
         self._logger = logger
         self.actor_email = ActorEmail(settings.actor_email, settings.actor_email_salt)
-        """What becomes of actors' e-mail addresses."""
+        """How actors' e-mail addresses are handled."""
 
     def schema_of(self, stream: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the schema that says what a stream's records will hold with these settings.
+        """Return the JSON schema of a stream's rows with these settings.
 
         Args:
             stream: The stream's name.
-            given: The same from a catalog, which may be older or have less in it.
+            given: The schema from a catalog, which may be older or have fewer fields.
         """
         schema = self.actor_email.to_schema(SCHEMAS.get(stream, {}), given)
         return to_schema(schema, JSON if self.settings.keeps_metadata_as_sent else TEXT)
@@ -83,7 +83,7 @@ class Source:
 
     @cached_property
     def base_url(self) -> str:
-        """The API's base URL. In environment demo this starts the simulator."""
+        """The API's base URL. With `environment: demo`, this starts the simulator."""
         if self.settings.is_demo:
             from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
 
@@ -94,8 +94,8 @@ class Source:
 
     @cached_property
     def query(self) -> Query:
-        """What this run's cursors belong to."""
-        # The simulator's port is another in every run; its logs are the same.
+        """What the cursors of this run belong to."""
+        # The simulator's port differs from run to run; its logs do not.
         return Query(
             DEMO if self.settings.is_demo else _host(self.base_url),
             self.settings.api_version,
@@ -109,8 +109,8 @@ class Source:
         return self._new_client()
 
     def _new_client(self, *, patience: float = math.inf) -> SequenceClient:
-        """Return a client that tries, and retries, for no longer than so many seconds."""
-        # Only who asks the API needs them.
+        """Return a client with at most this timeout and retry budget, in seconds."""
+        # Slow to import, and not needed to discover streams.
         from tap_sequence.api.client import SequenceClient  # noqa: PLC0415
         from tap_sequence.api.decoder import PageDecoder  # noqa: PLC0415
 
@@ -135,14 +135,14 @@ class Source:
 
     @property
     def _credentials(self) -> tuple[str, str]:
-        # Only environment demo does without, and takes whatever it is given.
+        # Only the demo works without credentials, and with any.
         return self.settings.client_id or DEMO, self.settings.client_secret or DEMO
 
     def check(self) -> str:
-        """Ask for one log, and say in one line that it worked.
+        """Request one log, and return a line that says that it worked.
 
         Raises:
-            TapSequenceError: It did not; the text says what to do.
+            TapSequenceError: It did not work; the text says what to do.
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
         client = self._new_client(patience=CONNECTION_TEST_SECONDS)
@@ -157,47 +157,56 @@ class Source:
 
     # Reading
 
-    def bookmark(self, state: Mapping[str, Any], streams: Sequence[str] = ()) -> Bookmark:
-        """Return where a run goes on.
+    def bookmark(self, state: Mapping[str, Any], selected: Sequence[str] = ()) -> Bookmark:
+        """Return where a run resumes.
 
         Args:
-            state: The state that the run before left; empty if there was none.
-            streams: Names of the streams that the run writes.
+            state: The state of the previous run; empty if there is none.
+            selected: Names of the selected streams.
 
         Raises:
-            StateError: The state cannot be understood.
+            StateError: The state cannot be used.
         """
-        return Bookmark.load(state, self.query, self.settings.lookback_seconds, streams)
+        return Bookmark.load(state, self.query, self.settings.lookback_seconds, selected)
 
     def logs(self) -> Iterator[Record]:
-        """Yield what a run without state emits."""
-        for batch in self._plan(
-            self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger
-        ).record_pages():
-            for log in batch.records:
-                yield log
-                batch.emitted(log)
-            batch.done()
+        """Yield what a run without a state emits."""
+        reader = self._reader(self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger)
+        for page in reader.record_pages():
+            for record in page.records:
+                yield record
+                page.emitted(record)
+            page.done()
 
     def read(
-        self, sink: MeasuredSink, bookmark: Bookmark, *, moves_state: bool, logger: logging.Logger
-    ) -> None:
-        """Read what is new, and say at the end in one line what it was, however the run ends.
+        self,
+        selected: Sequence[str],
+        state: Mapping[str, Any],
+        sink: MeasuredSink,
+        *,
+        moves_state: bool = True,
+        logger: logging.Logger | None = None,
+    ) -> RunStats:
+        """Read what is new, and log a one-line summary at the end, however the run ends.
 
         Args:
-            sink: Where records and states go.
-            bookmark: Where the run goes on; moved.
-            moves_state: Whether the checkpoints hold the bookmark.
-            logger: Where the run's log lines go.
+            selected: Names of the selected streams.
+            state: The state of the previous run; empty if there is none.
+            sink: Where rows and states go.
+            moves_state: Whether checkpoints have a state.
+            logger: Where the run's messages go, if not to the source's logger.
 
         Raises:
+            StateError: The state cannot be used. Nothing was written.
             TapSequenceError: The run failed; the last checkpoint describes what was written.
-            StoppedError: A signal stopped it.
+            StoppedError: A signal stopped it; the same.
         """
+        logger = logger or self._logger
+        bookmark = self.bookmark(state, selected)
         if bookmark.new_streams:
             logger.warning(
-                "The runs before did not load %s, so it begins with the logs that are new. To load the older ones too, run "
-                "once without a state; a target that upserts then has each record once.",
+                "Earlier runs did not load %s, so it starts with the logs that are new. To load older ones as well, run once "
+                "without a state; a target that upserts then has each record once.",
                 " and ".join(bookmark.new_streams),
             )
         logger.info("Reading from %s", self.query.host)
@@ -209,11 +218,9 @@ class Source:
         )
         progress = Progress(display_for(logger, sys.stderr, sys.stdout))
 
-        def page_done(batch: RecordPage) -> None:
-            differences.add(batch.records)
-            progress.page_done(
-                read=batch.read, emitted=len(batch.records), seen=batch.seen, total=batch.total
-            )
+        def page_done(page: RecordPage) -> None:
+            differences.add(page.records)
+            progress.page_done(read=page.read, emitted=len(page.records), seen=page.seen, total=page.total)
             count_page()
 
         with ExitStack() as stack:
@@ -224,45 +231,46 @@ class Source:
             )
             stack.enter_context(progress)
             count_page = stack.enter_context(sink.measuring(self.client))
-            plan = self._plan(bookmark, self._waiting(checkpoints, progress), logger)
+            reader = self._reader(bookmark, self._wait(checkpoints, progress), logger)
             run(
-                plan.record_pages(),
+                reader.record_pages(),
                 sink,
                 checkpoints,
                 after_page=page_done,
                 check_stop=self.stop_signals.check,
             )
+        return progress.stats
 
-    def _plan(
-        self, bookmark: Bookmark, waiting: InterruptibleWait, logger: logging.Logger
+    def _reader(
+        self, bookmark: Bookmark, wait: InterruptibleWait, logger: logging.Logger
     ) -> IncrementalReader:
-        """Return one run over the log, which goes on from the bookmark and moves it."""
-        client, most = self.client, self.settings.max_in_flight_requests
+        """Return one run over the list, which resumes at the bookmark and moves it."""
+        most = self.settings.max_in_flight_requests
         new_plan = partial(
             PrefetchPlan,
             guesses=CursorGuesses(),
             page_size=self.settings.page_size,
             max_in_flight_requests=most,
         )
-        ask = asking_again_for_empty(client.fetch)
+        ask = asking_again_for_empty(self.client.fetch)
 
         def fetch(request: PageRequest) -> Page:
-            return waiting.call(partial(ask, request))
+            return wait.call(partial(ask, request))
 
         def prefetching() -> PrefetchPool:
-            return PrefetchPool(fetch=ask, wait=waiting.get, new_plan=new_plan, threads=most, logger=logger)
+            return PrefetchPool(fetch=ask, wait=wait.get, new_plan=new_plan, threads=most, logger=logger)
 
         return IncrementalReader(
             fetch,
             bookmark,
             start_date=self.settings.start_date_microseconds,
             logger=logger,
-            pause=waiting.pause,
+            pause=wait.pause,
             prefetching=prefetching if most > 1 else None,
         )
 
-    def _waiting(self, checkpoints: Checkpoints, progress: Progress) -> InterruptibleWait:
-        """Return how to wait for pages: a checkpoint may fall due meanwhile, and who looks on wants to see that it goes on."""
+    def _wait(self, checkpoints: Checkpoints, progress: Progress) -> InterruptibleWait:
+        """Return how to wait for pages: meanwhile a checkpoint may fall due, and progress is shown."""
 
         def seconds_to_tick() -> float:
             return min(checkpoints.seconds_left, progress.seconds_to_tick())

@@ -34,8 +34,9 @@ class ReaderStream(SharedPageStream):
         # A full refresh leaves the state as it is.
         state = {} if is_full_table else self._tap.state.get("bookmarks", {}).get(self.name, {})
         self._source.read(
+            [stream.name for stream in selected],
+            state,
             SingerSink(self._tap, self, selected, change=self._source.actor_email.apply),
-            self._source.bookmark(state, [stream.name for stream in selected]),
             moves_state=not is_full_table,
             logger=self.logger,
         )

@@ -94,7 +94,7 @@ def test_getting_started_as_written_loads_every_log_once(tmp_path: Path) -> None
 
         turn_items_on(project / "meltano.yml")
         api.store.grow(20)
-        assert "The runs before did not load activity_log_items" in follow(project, production)
+        assert "Earlier runs did not load activity_log_items" in follow(project, production)
         new = loaded_ids(project / "output" / "prod" / "activity_log_items.jsonl")
         assert new == item_ids(api.store.logs()[-20:])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.contenders import BARE_LOOP, READ_AHEAD, SEQUENTIAL, TEMPLATE, Contender
+from benchmarks.contenders import BARE_LOOP, PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ContenderError, measure, run
 from benchmarks.modes import DRIFTS
 from benchmarks.stand_in import StandIn
@@ -21,7 +21,7 @@ from tap_sequence.simulator import Options, UnknownCursor
 from tests.support.harness import ROOT, environment
 
 BOTH = "activity_logs and activity_log_items"
-TAPS = [SEQUENTIAL, READ_AHEAD]
+TAPS = [SEQUENTIAL, PREFETCHING]
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +75,7 @@ def test_every_mode_measures_all_of_its_contenders(tmp_path: Path) -> None:
     assert network >= {
         *((name, "id", "right-page") for name in everyone),
         *((name, "opaque", "refuse") for name in TAPS),
-        *((READ_AHEAD, "id", unknown) for unknown in failures),
+        *((PREFETCHING, "id", unknown) for unknown in failures),
     }
     content = json.loads((tmp_path / "2.json").read_text())
     assert {"tap-sequence", "singer-sdk"} <= content["versions"].keys()
