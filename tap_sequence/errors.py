@@ -128,7 +128,9 @@ class StateError(TapSequenceError):
     kind = FailureKind.CONFIG
 
 
-_FIX_STATE = "Nothing was emitted. Fix the state, or start without it to read the whole activity log again."
+_NOTHING_EMITTED = (
+    "Nothing was emitted. Fix the state, or run once without it to read the whole activity log again."
+)
 
 
 class NotSingerStateError(StateError):
@@ -136,15 +138,15 @@ class NotSingerStateError(StateError):
 
     template = (
         'The state is not a Singer state, which looks like {{"bookmarks": {{"activity_logs": {{…}}}}}}. '
-        + _FIX_STATE
+        + _NOTHING_EMITTED
     )
 
 
 @dataclass(eq=False)
-class StreamStateError(StateError):
+class UnreadableStateError(StateError):
     """The state of a stream does not have the shape that the tap, or the SDK, writes."""
 
-    template = "The state of stream {stream} cannot be understood: {problem}. " + _FIX_STATE
+    template = "The state of stream {stream} cannot be read: {problem}. " + _NOTHING_EMITTED
 
     stream: str
     problem: str

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import Any
 
-from tap_sequence.errors import StreamStateError
+from tap_sequence.errors import UnreadableStateError
 from tap_sequence.sync.timestamps import parse_timestamp
 
 REPLICATION_KEY = "createdAt"
@@ -141,4 +141,4 @@ def check_shape(state: Mapping[str, Any]) -> None:
     ):
         problem = "cursor is of no use without the query that it belongs to"
     if problem is not None:
-        raise StreamStateError(stream="activity_logs", problem=problem)
+        raise UnreadableStateError(stream="activity_logs", problem=problem)
