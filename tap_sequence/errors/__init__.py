@@ -28,8 +28,8 @@ from tap_sequence.errors.inputs import (
     SettingsError,
     StateError,
     StreamMapError,
-    StreamStateError,
     UnreadableFileError,
+    UnreadableStateError,
 )
 from tap_sequence.errors.output import NestingError, OutputError, UnexpectedError
 from tap_sequence.errors.reading import (
@@ -98,11 +98,11 @@ __all__ = [
     "StateError",
     "StopReason",
     "StreamMapError",
-    "StreamStateError",
     "TapSequenceError",
     "TransientRequestError",
     "UnanswerableError",
     "UnexpectedError",
     "UnreachableError",
     "UnreadableFileError",
+    "UnreadableStateError",
 ]

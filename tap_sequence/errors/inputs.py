@@ -112,10 +112,10 @@ class NotSingerStateError(StateError):
 
 
 @dataclass(eq=False)
-class StreamStateError(StateError):
+class UnreadableStateError(StateError):
     """The state of a stream does not have the shape that the tap, or the SDK, writes."""
 
-    template = "The state of stream {stream} cannot be understood: {problem}. " + _NOTHING_EMITTED
+    template = "The state of stream {stream} cannot be read: {problem}. " + _NOTHING_EMITTED
 
     stream: str
     problem: str

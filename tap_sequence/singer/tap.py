@@ -20,7 +20,7 @@ from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.catalog import STREAMS
-from tap_sequence.errors import NotSingerStateError, SettingsError, StreamStateError
+from tap_sequence.errors import NotSingerStateError, SettingsError, UnreadableStateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, parse_numbers, settings_of
@@ -142,7 +142,7 @@ class SequenceTap(Tap):
         """Load the state of the previous run.
 
         Raises:
-            StateError: It is not a Singer state, or the state of a stream cannot be understood.
+            StateError: It is not a Singer state, or the state of a stream cannot be read.
         """
         bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
@@ -150,10 +150,10 @@ class SequenceTap(Tap):
         for name, part in bookmarks.items():
             # The SDK relies on these shapes without checking them.
             if not isinstance(part.get("progress_markers", {}), dict):
-                raise StreamStateError(stream=name, problem="progress_markers is not an object")
+                raise UnreadableStateError(stream=name, problem="progress_markers is not an object")
             partitions = part.get("partitions", [])
             if not isinstance(partitions, list) or not all(isinstance(each, dict) for each in partitions):
-                raise StreamStateError(stream=name, problem="partitions is not a list of objects")
+                raise UnreadableStateError(stream=name, problem="partitions is not a list of objects")
         super().load_state(state)
         reader = STREAMS[0].name
         if reader in bookmarks:

@@ -82,7 +82,7 @@ class Bookmark:
         """Read the stream's state.
 
         Raises:
-            StreamStateError: The state is not one that a tap writes.
+            UnreadableStateError: The state is not one that a tap writes.
         """
         saved = read_state(state)
         bookmark = cls(query, lookback_seconds, streams)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from tap_sequence.errors import StreamStateError
+from tap_sequence.errors import UnreadableStateError
 from tap_sequence.sync.timestamps import parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
@@ -135,19 +135,21 @@ def read_state(state: Mapping[str, Any]) -> SavedState:
     """Check the stream's state and return its keys.
 
     Raises:
-        StreamStateError: A key is not what it must be, or the state does not say where to resume.
+        UnreadableStateError: A key is not what it must be, or the state does not say where to resume.
     """
     if not (state.keys() & _PLACES) and state.keys() - _SDK_KEYS:
         problem = (
             f"it has none of the keys {', '.join(sorted(_PLACES))}, only {excerpt(', '.join(sorted(state)))}"
         )
-        raise StreamStateError(FIRST_STREAMS[0], problem)
+        raise UnreadableStateError(FIRST_STREAMS[0], problem)
     try:
         saved = msgspec.convert(dict(state), SavedState)
     except msgspec.ValidationError as error:
-        raise StreamStateError(FIRST_STREAMS[0], _problem(str(error))) from None
+        raise UnreadableStateError(FIRST_STREAMS[0], _problem(str(error))) from None
     if saved.query is None and saved.cursor and not saved.replication_key_value:
-        raise StreamStateError(FIRST_STREAMS[0], "cursor is unusable without the query that it belongs to")
+        raise UnreadableStateError(
+            FIRST_STREAMS[0], "cursor is unusable without the query that it belongs to"
+        )
     return saved
 
 

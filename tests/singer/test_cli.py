@@ -131,7 +131,7 @@ def test_bad_settings_from_the_environment_are_named(tmp_path: Path) -> None:
         ('{"bookmarks": []}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": 7}}', "not a Singer state"),
         ('{"bookmarks": {"activity_logs": {"progress_markers": "x"}}}', "progress_markers is not an object"),
-        ('{"bookmarks": {"other": {"partitions": [7]}}}', "other cannot be understood: partitions"),
+        ('{"bookmarks": {"other": {"partitions": [7]}}}', "other cannot be read: partitions"),
         ('{"bookmarks": {"activity_logs": {"cursor": 7}}}', "cursor: expected `str | null`, got `int`"),
         (
             '{"bookmarks": {"activity_logs": {"replication_key_value": "soon"}}}',
