@@ -3,6 +3,24 @@
 The line is what a person reads at night: what happened, where, and what to do. None holds a credential or an e-mail
 address: text from outside goes through `tap_sequence.text.redaction.excerpt` before it becomes part of an error.
 docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.py checks it.
+
+The errors of reading a page:
+
+    RequestError
+    ├── RefusedError
+    │   └── BadRequestError
+    ├── CredentialsError
+    ├── RedirectError
+    ├── ResponseTooLargeError
+    ├── UnreachableError
+    ├── RetriesExhaustedError
+    │   └── RateLimitedError
+    └── PrefetchBudgetError
+    RecordError
+    AttemptError                    never leaves api/: the client retries, or raises a RequestError
+    ├── TransientRequestError
+    ├── UnanswerableError
+    └── PageTooLargeError
 """
 
 from __future__ import annotations
@@ -156,10 +174,8 @@ class StopReason(StrEnum):
     """Why there is no further attempt. Completes the text of RetriesExhaustedError."""
 
     OPTIONAL = "Optional requests are not retried."
-    BUDGET = "The next attempt would exceed retry_budget_seconds ({budget:g})."
-    RETRY_AFTER = (
-        "The API asks to wait {retry_after:.0f} s, which would exceed retry_budget_seconds ({budget:g})."
-    )
+    BUDGET = "The next attempt would exceed retry_budget_seconds ({budget})."
+    RETRY_AFTER = "The API asks to wait {retry_after} s, which would exceed retry_budget_seconds ({budget})."
 
 
 _GAVE_UP = (
@@ -194,7 +210,9 @@ class RetriesExhaustedError(RequestError):
     reason: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reason = self.stop_reason.format_map(vars(self))
+        self.reason = self.stop_reason.format(
+            budget=f"{self.budget:g}", retry_after=f"{self.retry_after or 0:.0f}"
+        )
 
 
 class RateLimitedError(RetriesExhaustedError):
