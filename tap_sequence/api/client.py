@@ -265,7 +265,7 @@ class SequenceClient:
         try:
             page = self._decoder.decode(response.body, asked_at=response.asked_at)
         except TransientRequestError as error:
-            content_type = excerpt(response.headers.get("Content-Type", ""))
+            content_type = repr(excerpt(response.headers.get("Content-Type", "")))
             problem = Problem.UNREADABLE.format(content_type=content_type, problem=error.problem)
             return None, Shape.NO_PAGE, problem
         except PageTooLargeError as error:

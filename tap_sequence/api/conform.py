@@ -25,7 +25,7 @@ class Kind(StrEnum):
     """How a value can differ from the documentation. The members' values appear in the summary of a run."""
 
     UNKNOWN_FIELD = "not in the schema"
-    NOT_TEXT = "not a string"
+    NOT_STRING = "not a string"
     NOT_LIST = "not a list"
     NOT_OBJECT = "not an object"
     UNSTORABLE = "NUL or a lone surrogate"
@@ -159,7 +159,7 @@ class _Conformer:
             if not value.is_exact:
                 self._note(Kind.UNSTORABLE, path)
             return value.content
-        self._note(Kind.NOT_TEXT, path)
+        self._note(Kind.NOT_STRING, path)
         return self._json_text(value, path)
 
     def _anything(self, value: Value, _: Mapping[str, Any], path: str) -> Any:

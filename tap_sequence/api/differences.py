@@ -15,7 +15,7 @@ _WARNINGS = {
         "Log %s has a field that the schema does not list: %s. Its value is kept in the field unmapped. Check whether a "
         "newer version of tap-sequence lists it."
     ),
-    Kind.NOT_TEXT: "Log %s has a value other than a string in %s. Its JSON text is emitted instead.",
+    Kind.NOT_STRING: "Log %s has a value other than a string in %s. Its JSON text is emitted instead.",
     Kind.NOT_LIST: "Log %s has a value other than a list in %s. A list of that one value is emitted instead.",
     Kind.NOT_OBJECT: (
         "Log %s has a value other than an object in %s. The field is null, and the value is kept in the field unmapped."

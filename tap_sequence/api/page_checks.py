@@ -57,7 +57,7 @@ def check_size(body: bytes) -> None:
         if values > MAX_VALUES:
             break
     if values + _max_values(body[at:]) > MAX_VALUES:
-        raise PageTooLargeError(Problem.TOO_MANY_VALUES.format(values=MAX_VALUES))
+        raise PageTooLargeError(Problem.TOO_MANY_VALUES.format(values=f"{MAX_VALUES:,}"))
 
 
 def _max_values(body: bytes) -> int:

@@ -35,9 +35,9 @@ class Problem(StrEnum):
         "status 200 with a body of more than {mebibytes} MiB, which is too large for a page of logs"
     )
     TOO_MANY_VALUES = (
-        "status 200 with a body of more than {values:,} JSON values, which is too many for a page of logs"
+        "status 200 with a body of more than {values} JSON values, which is too many for a page of logs"
     )
-    UNREADABLE = "status 200 with content type {content_type!r}, but {problem}"
+    UNREADABLE = "status 200 with content type {content_type}, but {problem}"
     NOT_A_PAGE = "the response is not a page of activity logs ({reason}); it begins with {beginning}"
     NO_PAGINATION = (
         "status 200 with a page that does not say whether there is a next one: it has no pagination"

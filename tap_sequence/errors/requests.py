@@ -1,4 +1,20 @@
-"""Errors of requests to the API."""
+"""Errors of requests to the API.
+
+RequestError
+├── RefusedError
+│   └── BadRequestError
+├── CredentialsError
+├── RedirectError
+├── ResponseTooLargeError
+├── UnreachableError
+├── RetriesExhaustedError
+│   └── RateLimitedError
+└── PrefetchBudgetError
+AttemptError                    never leaves api/: the client retries, or raises a RequestError
+├── TransientRequestError
+├── UnanswerableError
+└── PageTooLargeError
+"""
 
 from __future__ import annotations
 
@@ -107,10 +123,8 @@ class StopReason(StrEnum):
     """Why there is no further attempt. Completes the text of RetriesExhaustedError."""
 
     OPTIONAL = "Optional requests are not retried."
-    BUDGET = "The next attempt would exceed retry_budget_seconds ({budget:g})."
-    RETRY_AFTER = (
-        "The API asks to wait {retry_after:.0f} s, which would exceed retry_budget_seconds ({budget:g})."
-    )
+    BUDGET = "The next attempt would exceed retry_budget_seconds ({budget})."
+    RETRY_AFTER = "The API asks to wait {retry_after} s, which would exceed retry_budget_seconds ({budget})."
 
 
 _GAVE_UP = (
@@ -145,7 +159,9 @@ class RetriesExhaustedError(RequestError):
     reason: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reason = self.stop_reason.format_map(vars(self))
+        self.reason = self.stop_reason.format(
+            budget=f"{self.budget:g}", retry_after=f"{self.retry_after or 0:.0f}"
+        )
 
 
 class RateLimitedError(RetriesExhaustedError):

@@ -1,4 +1,4 @@
-"""Where credentials go: to the address that was checked, and nowhere else, whatever a setting or a redirect holds."""
+"""Credentials are sent only to the validated address, whatever a setting or a redirect contains."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ BEGINNINGS = ("https://", "https://", "http://", "", "https://{here}", "https://
 
 
 def addresses(number: int, here: str, there: str, *, seed: int = SEED) -> Iterator[str]:
-    """Yield texts that parsers of URLs may disagree about."""
+    """Yield texts that URL parsers may read differently."""
     random = Random(seed)
     for _ in range(number):
         text = random.choice(BEGINNINGS) + "".join(random.choices(PARTS, k=random.randint(1, 6)))
@@ -171,7 +171,7 @@ def connected_to(url: str) -> tuple[str | None, str | None, int | None]:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_of_200_000_addresses_what_is_accepted_is_what_would_be_connected_to() -> None:
+def test_canonical_url_of_200_000_addresses_is_what_requests_connects_to() -> None:
     accepted = 0
     for url in addresses(200_000, "eu.example.com", "evil.example"):
         with suppress(ValueError):
@@ -188,7 +188,7 @@ def test_of_200_000_addresses_what_is_accepted_is_what_would_be_connected_to() -
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_of_200_000_redirects_the_host_is_named_in_one_clean_word_or_not_at_all() -> None:
+def test_redirect_host_of_200_000_locations_is_a_clean_word() -> None:
     nowhere = "somewhere that is not a URL"
     named = set()
     for location in addresses(200_000, "eu.example.com", "evil.example", seed=SEED + 1):
@@ -201,8 +201,8 @@ def test_of_200_000_redirects_the_host_is_named_in_one_clean_word_or_not_at_all(
     assert {nowhere, "eu.example.com", "evil.example"} <= named
 
 
-def test_no_redirect_takes_the_credentials_anywhere(simulate: Simulate) -> None:
-    """Over real sockets: the API is asked once, and the other host not at all."""
+def test_client_redirected_sends_credentials_nowhere_else(simulate: Simulate) -> None:
+    """Over real sockets: one request to the API, and none to the other host."""
     api, other = simulate(1), simulate(1)
     here, there = (urlsplit(simulator.base_url).netloc for simulator in (api, other))
     client = client_of(api.base_url, api)
@@ -230,8 +230,8 @@ def test_no_redirect_takes_the_credentials_anywhere(simulate: Simulate) -> None:
     assert other.requests == []
 
 
-def test_credentials_go_to_the_address_that_was_checked(simulate: Simulate) -> None:
-    """Over real sockets: two hosts in one setting, and only the one that the check saw gets anything."""
+def test_client_with_odd_api_url_connects_only_to_the_checked_host(simulate: Simulate) -> None:
+    """Over real sockets: two hosts in one setting, and only the validated one receives requests."""
     first, second = simulate(1), simulate(1)
     by_port = {urlsplit(simulator.base_url).port: simulator for simulator in (first, second)}
     here, there = (urlsplit(simulator.base_url).netloc for simulator in (first, second))
@@ -279,7 +279,7 @@ def test_credentials_go_to_the_address_that_was_checked(simulate: Simulate) -> N
         ("http://localhost.evil.example/api", "must start with https://"),
     ],
 )
-def test_an_address_that_may_be_read_in_two_ways_is_refused(url: str, words: str) -> None:
+def test_api_url_that_is_ambiguous_is_rejected(url: str, words: str) -> None:
     (problem,) = problems_with(url)
     assert problem.startswith("api_url ")
     assert words in problem
@@ -297,14 +297,14 @@ def test_an_address_that_may_be_read_in_two_ways_is_refused(url: str, words: str
         ("http://[::1]:8080/api", "http://[::1]:8080/api"),
     ],
 )
-def test_an_address_has_one_spelling(url: str, canonical: str) -> None:
+def test_canonical_url_has_one_spelling(url: str, canonical: str) -> None:
     assert problems_with(url) == []
     assert canonical_url(url) == canonical
 
 
 @pytest.mark.parametrize("name", ["user_agent", "api_version"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", " ", "\0"])
-def test_a_header_with_something_at_its_end_is_refused(name: str, end: str) -> None:
+def test_setting_sent_as_header_with_trailing_character_is_rejected(name: str, end: str) -> None:
     config = {"client_id": "an-id", "client_secret": "a-secret", name: "value" + end}
     fill_defaults(config, CONFIG_JSONSCHEMA)
     (problem,) = find_problems(config, CONFIG_JSONSCHEMA)

@@ -1,4 +1,4 @@
-"""The HTTP client over real HTTP: time, tries, and what each answer makes it do."""
+"""The HTTP client over real HTTP: timeouts, retries, and how it handles each response."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BASIC = "Basic " + base64.b64encode(":".join(DEMO_CREDENTIALS).encode()).decode(
 
 
 class Clock:
-    """Stands still unless it is advanced."""
+    """A clock that moves only when it is advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -59,7 +59,7 @@ def never(seconds: float) -> None:
 
 
 def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
-    """Return a client of a simulator; arguments that are no settings go to the client itself."""
+    """Return a client of a simulator; arguments that are not settings are passed to the client."""
     names = {"now", "monotonic", "sleep", "jitter"}
     base_url = given.pop("base_url", simulator.base_url)
     config = config_for(simulator, **{name: value for name, value in given.items() if name not in names})
@@ -75,25 +75,23 @@ def client_for(simulator: Simulator, **given: Any) -> SequenceClient:
     )
 
 
-# When a page was asked for
+# asked_at
 
 
 @pytest.mark.parametrize(
     ("own", "apis"), [(0, 0), (DAY, 0), (-DAY, 0), (0, 250), (0, DAY), (0, -DAY), (DAY, 250)]
 )
-def test_a_page_was_asked_for_by_the_earlier_of_both_clocks(
-    simulate: Simulate, own: float, apis: float
-) -> None:
-    """A clock that is ahead would let a log that becomes visible later count as settled before it was seen."""
+def test_asked_at_with_two_clocks_is_by_the_earlier_one(simulate: Simulate, own: float, apis: float) -> None:
+    """With a clock that is ahead, a log that becomes visible later would count as already read."""
     before = time.time()
     date = email.utils.formatdate(before + apis, usegmt=True)
     client = client_for(simulate(1, faults=[Fault.parse(f"1-=date:{date}")]), now=lambda: time.time() + own)
     asked_at = client.fetch(FIRST).asked_at / MICROSECONDS
-    # Date is cut to the second, and was made before the request.
+    # Date is truncated to the second, and was made before the request.
     assert before + min(own, apis) - 1.5 <= asked_at <= time.time() + min(own, apis)
 
 
-def test_a_slow_answer_was_asked_for_before_it_was_made(simulate: Simulate) -> None:
+def test_asked_at_of_slow_response_is_when_it_was_requested(simulate: Simulate) -> None:
     client = client_for(simulate(1, latency=(1.2, 1.2)), now=lambda: time.time() + DAY)
     asked_at = time.time()
     assert asked_at - 1.5 <= client.fetch(FIRST).asked_at / MICROSECONDS <= asked_at
@@ -102,22 +100,22 @@ def test_a_slow_answer_was_asked_for_before_it_was_made(simulate: Simulate) -> N
 @pytest.mark.parametrize(
     "date", ["", "soon", "Sun, 06 Nov 99999 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 +9999"]
 )
-def test_without_a_usable_date_the_own_clock_counts(simulate: Simulate, date: str) -> None:
+def test_asked_at_without_valid_date_header_is_by_own_clock(simulate: Simulate, date: str) -> None:
     client = client_for(simulate(1, faults=[Fault.parse(f"1-=date:{date}")]), now=lambda: 1000.5)
     assert client.fetch(FIRST).asked_at == 1000.5 * MICROSECONDS
 
 
-def test_a_date_without_a_known_zone_is_utc(simulate: Simulate) -> None:
+def test_date_header_without_known_zone_is_utc(simulate: Simulate) -> None:
     fault = Fault.parse("1-=date:Sun, 06 Nov 1994 08:49:37 -0000")
     asked_at = client_for(simulate(1, faults=[fault])).fetch(FIRST).asked_at / MICROSECONDS
     assert 784_111_776 <= asked_at <= 784_111_777
 
 
-# How often it tries
+# Retries
 
 
 @pytest.mark.parametrize("fault", ["500", "429:1", "html", "reset"])
-def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> None:
+def test_optional_request_that_fails_is_not_retried(simulate: Simulate, fault: str) -> None:
     simulator = simulate(1, faults=[Fault.parse(f"1={fault}")])
     client = client_for(simulator)
     with pytest.raises(RequestError):
@@ -129,7 +127,7 @@ def test_an_optional_request_is_tried_once(simulate: Simulate, fault: str) -> No
 @pytest.mark.parametrize(
     "fault", ["500", "502", "503", "504", "520", "error:206:part", "html", "half-json", "list"]
 )
-def test_what_may_pass_is_tried_again(simulate: Simulate, fault: str) -> None:
+def test_temporary_failure_is_retried_with_backoff(simulate: Simulate, fault: str) -> None:
     waits: list[float] = []
     client = client_for(
         simulate(1, faults=[Fault.parse(f"1-4={fault}")]),
@@ -142,7 +140,7 @@ def test_what_may_pass_is_tried_again(simulate: Simulate, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "reset-midway", "cut", "bad-gzip", "short-gzip", "no-pagination"])
-def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: str) -> None:
+def test_response_damaged_in_transit_is_retried(simulate: Simulate, fault: str) -> None:
     client = client_for(
         simulate(1, faults=[Fault.parse(f"1-2={fault}")]), sleep=lambda _: None, monotonic=lambda: 0.0
     )
@@ -170,9 +168,7 @@ def test_what_breaks_on_its_way_is_asked_for_again(simulate: Simulate, fault: st
         ("huge:17", "more than 16 MiB.*page_size"),
     ],
 )
-def test_what_does_not_get_better_fails_at_once_saying_where(
-    simulate: Simulate, fault: str, words: str
-) -> None:
+def test_lasting_failure_fails_at_once_and_names_the_page(simulate: Simulate, fault: str, words: str) -> None:
     simulator = simulate(1, faults=[Fault.parse(f"1-={fault}")])
     with pytest.raises(RequestError, match=words) as error:
         client_for(simulator).fetch(FIRST)
@@ -181,7 +177,7 @@ def test_what_does_not_get_better_fails_at_once_saying_where(
     assert len(simulator.requests) == 1
 
 
-def test_a_bad_request_is_left_to_the_walk(simulate: Simulate) -> None:
+def test_unknown_cursor_raises_bad_request_error(simulate: Simulate) -> None:
     client = client_for(simulate(1))
     with pytest.raises(
         BadRequestError, match=r"after cursor nonsense.*BadRequest: after is not a valid cursor"
@@ -189,7 +185,7 @@ def test_a_bad_request_is_left_to_the_walk(simulate: Simulate) -> None:
         client.fetch(PageRequest(SortOrder.ASCENDING, "nonsense", 3))
 
 
-def test_what_the_api_calls_its_version_leaves_a_warning_on_its_line(
+def test_version_warning_with_odd_version_stays_on_one_line(
     simulate: Simulate, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = client_for(
@@ -203,7 +199,7 @@ def test_what_the_api_calls_its_version_leaves_a_warning_on_its_line(
     assert len(line) < 500
 
 
-def test_every_row_of_the_table_is_reached_and_has_a_reason() -> None:
+def test_actions_rows_are_all_reached_and_have_a_reason() -> None:
     reached = {
         next(row for row in ACTIONS if status in row.statuses and row.shape in {None, shape})
         for status in range(100, 600)
@@ -221,7 +217,7 @@ def test_every_row_of_the_table_is_reached_and_has_a_reason() -> None:
 # Waiting
 
 
-def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> None:
+def test_retry_after_in_seconds_or_as_date_is_honored(simulate: Simulate) -> None:
     waits: list[float] = []
     clock = Clock()
 
@@ -239,30 +235,30 @@ def test_retry_after_in_seconds_or_as_a_date_is_kept_to(simulate: Simulate) -> N
         simulate(1, faults=faults),
         sleep=sleep,
         jitter=lambda: 0.0,
-        # A day off: the date counts by the API's clock.
+        # The clock is a day off: the API's clock decides about the date.
         now=lambda: time.time() - DAY,
         monotonic=clock,
     )
     assert client.fetch(FIRST).records
     assert waits[:2] == [7.0, 1.0]
     assert 29 <= waits[2] <= 31
-    # A Retry-After of nothing is no leave to hammer.
+    # A Retry-After of zero does not permit hammering.
     assert waits[3] == 4.0
 
 
-def test_a_wait_beyond_the_budget_fails_now_instead_of_later(simulate: Simulate) -> None:
+def test_retry_after_beyond_the_budget_fails_at_once(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1-=429:601")]), sleep=never)
     with pytest.raises(
         RequestError, match=r"1 attempt in .*asks to wait 601 s, .*retry_budget_seconds \(600\)"
     ):
         client.fetch(FIRST)
-    # Nor does the next page wait for it.
+    # The next page does not wait for it either.
     with pytest.raises(RequestError, match=r"pause of all requests.*asks to wait 60[01] s"):
         client.fetch(FIRST)
     assert client.traffic.requests == 1
 
 
-def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simulate: Simulate) -> None:
+def test_retry_budget_used_up_fails_with_attempts_and_seconds(simulate: Simulate) -> None:
     clock = Clock()
     client = client_for(
         simulate(1, faults=[Fault.parse("1-=500")]), sleep=clock.advance, monotonic=clock, jitter=lambda: 0.0
@@ -273,7 +269,7 @@ def test_the_budget_ends_the_tries_and_the_error_says_how_many_and_how_long(simu
         client.fetch(FIRST)
 
 
-def test_while_one_request_waits_for_retry_after_all_wait(simulate: Simulate) -> None:
+def test_retry_after_of_one_request_pauses_all_requests(simulate: Simulate) -> None:
     simulator = simulate(1, faults=[Fault.parse("1=429:1")])
     client = client_for(simulator)
     began = time.monotonic()
@@ -296,14 +292,14 @@ def test_while_one_request_waits_for_retry_after_all_wait(simulate: Simulate) ->
     assert min(times) >= 1
 
 
-def test_requests_in_a_row_use_one_connection(simulate: Simulate) -> None:
+def test_sequential_requests_share_one_connection(simulate: Simulate) -> None:
     client = client_for(simulate(1))
     for _ in range(50):
         client.fetch(FIRST)
     assert client._transport._idle.qsize() == 1
 
 
-def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> None:
+def test_client_shared_by_threads_reuses_connections(simulate: Simulate) -> None:
     simulator = simulate(300, latency=(0.0, 0.01))
     client = client_for(simulator)
     results: list[int] = []
@@ -326,7 +322,7 @@ def test_many_threads_share_a_client_and_its_connections(simulate: Simulate) -> 
 
 
 @pytest.mark.parametrize("fault", ["drip:0.05", "drip-head:0.05", "slow:30"])
-def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, fault: str) -> None:
+def test_timeout_with_dripping_response_ends_the_attempt(simulate: Simulate, fault: str) -> None:
     client = client_for(simulate(5, faults=[Fault.parse(f"1={fault}")]), request_timeout_seconds=0.5)
     began = time.monotonic()
     assert client.fetch(FIRST).records
@@ -334,7 +330,7 @@ def test_a_try_ends_in_time_however_slowly_the_answer_drips(simulate: Simulate, 
     assert client.traffic.requests == 2
 
 
-def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulate) -> None:
+def test_body_that_decompresses_endlessly_is_cut_off(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1=huge:400")]))
     tracemalloc.start()
     try:
@@ -344,21 +340,21 @@ def test_a_body_that_decompresses_without_end_is_not_swallowed(simulate: Simulat
     finally:
         tracemalloc.stop()
     assert client.traffic.requests == 1
-    # What was read, and a copy of it.
+    # The body, and a copy of it.
     assert 16 * 2**20 < peak < 50 * 2**20
 
 
-def test_a_page_of_just_under_the_limit_is_read(simulate: Simulate) -> None:
+def test_body_just_below_the_limit_is_read(simulate: Simulate) -> None:
     assert client_for(simulate(5, faults=[Fault.parse("1=huge:15")])).fetch(FIRST).records
 
 
-def test_a_long_error_page_is_not_read_to_its_end_and_its_status_counts(simulate: Simulate) -> None:
+def test_error_with_long_body_is_classified_by_status(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1=error:404:" + "x" * 2**21)]))
     with pytest.raises(RequestError, match=r"Sequence refused the request for page 1 .*: status 404\. Check"):
         client.fetch(FIRST)
 
 
-def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulate) -> None:
+def test_error_with_truncated_body_is_classified_by_status(simulate: Simulate) -> None:
     client = client_for(simulate(1, faults=[Fault.parse("1=401"), Fault.parse("1=cut")]))
     with pytest.raises(
         RequestError, match=r"refused the credentials in the request for page 1 .*: status 401\. Check"
@@ -366,24 +362,24 @@ def test_an_error_whose_body_is_cut_short_counts_by_its_status(simulate: Simulat
         client.fetch(FIRST)
 
 
-# How much is read ahead
+# Prefetching
 
 
 AHEAD = dataclasses.replace(FIRST, number=None)
 
 
-def test_a_page_ahead_that_finds_no_room_is_left_for_when_it_is_needed(simulate: Simulate) -> None:
+def test_prefetched_page_beyond_byte_budget_is_read_when_needed(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=huge:13")]), sleep=never)
     for _ in range(3):
         with pytest.raises(PrefetchBudgetError):
             client.fetch(AHEAD)
     assert client.traffic.requests == 3
-    # Nothing of it was kept from the others.
+    # The budget is released.
     assert client.fetch(FIRST).records
     assert client._byte_budget._left == MAX_AHEAD_BYTES
 
 
-def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> None:
+def test_byte_budget_is_shared_and_released(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=huge:5")]), max_in_flight_requests=16)
     outcomes: list[bool] = []
     ready = threading.Barrier(16)
@@ -407,9 +403,7 @@ def test_pages_ahead_share_their_room_and_give_it_back(simulate: Simulate) -> No
 
 
 @pytest.mark.parametrize("size", [2, 5, 13])
-def test_a_run_over_pages_too_large_to_be_read_ahead_brings_all_logs_once(
-    simulate: Simulate, size: int
-) -> None:
+def test_run_with_pages_beyond_byte_budget_emits_all_logs_once(simulate: Simulate, size: int) -> None:
     simulator = simulate(
         400, unknown_cursor=UnknownCursor.RIGHT_PAGE, faults=[Fault.parse(f"3-=huge:{size}")]
     )
@@ -427,9 +421,7 @@ def test_a_run_over_pages_too_large_to_be_read_ahead_brings_all_logs_once(
         ("null-created-at", "it has no createdAt"),
     ],
 )
-def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
-    simulate: Simulate, fault: str, words: str
-) -> None:
+def test_invalid_log_fails_at_once_and_names_log_and_page(simulate: Simulate, fault: str, words: str) -> None:
     simulator = simulate(150, faults=[Fault.parse(f"2-={fault}")])
     client = client_for(simulator, page_size=10)
     cursor = client.fetch(FIRST).after
@@ -442,37 +434,37 @@ def test_a_log_that_cannot_be_used_fails_at_once_naming_log_and_page(
 
 
 @pytest.mark.parametrize("fault", ["surrogate", "endless-number", "wrong-type", "deep"])
-def test_a_log_that_differs_from_the_documentation_is_read(simulate: Simulate, fault: str) -> None:
+def test_log_that_differs_from_documentation_is_read(simulate: Simulate, fault: str) -> None:
     simulator = simulate(5, faults=[Fault.parse(f"1-={fault}")])
     page = client_for(simulator).fetch(FIRST)
     assert [log.id for log in page.records] == simulator.store.ids()
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "text/json", "application/vnd.api+json", "", "\xff"])
-def test_the_body_decides_whatever_the_content_type(simulate: Simulate, content_type: str) -> None:
+def test_page_with_any_content_type_is_recognized_by_its_body(simulate: Simulate, content_type: str) -> None:
     body = b'\xef\xbb\xbf{"items": [], "pagination": {"after": "c"}}\n'
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = Response(200, headers, body, is_too_large=False, asked_at=0)
-    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    response = Response(200, headers, body, is_too_large=False, asked_at=0)
+    page, shape, problem = client_for(simulate(1))._read(response, 1)
     assert page is not None
     assert (page.after, shape, problem) == ("c", Shape.PAGE, "")
-    answer = dataclasses.replace(answer, body=b'{"data": []}')
-    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    response = dataclasses.replace(response, body=b'{"data": []}')
+    page, shape, problem = client_for(simulate(1))._read(response, 1)
     assert (page, shape) == (None, Shape.NO_PAGE)
     assert problem.startswith(
         f"status 200 with content type {content_type!r}, but the response is not a page"
     )
 
 
-def test_a_page_of_too_many_values_names_the_setting(simulate: Simulate) -> None:
+def test_page_with_too_many_values_is_too_large(simulate: Simulate) -> None:
     body = b'{"items": [' + b"[]," * 1_000_000 + b"[]]}"
-    answer = Response(200, {}, body, is_too_large=False, asked_at=0)
-    page, shape, problem = client_for(simulate(1))._read(answer, 1)
+    response = Response(200, {}, body, is_too_large=False, asked_at=0)
+    page, shape, problem = client_for(simulate(1))._read(response, 1)
     assert (page, shape) == (None, Shape.TOO_LARGE)
     assert "JSON values" in problem
 
 
-def test_a_page_without_pagination_is_the_last_one_after_three_tries(simulate: Simulate) -> None:
+def test_page_without_pagination_is_the_last_one_after_three_attempts(simulate: Simulate) -> None:
     client = client_for(simulate(5, faults=[Fault.parse("1-=no-pagination")]))
     page = client.fetch(FIRST)
     assert (page.after, page.has_pagination, len(page.records), client.traffic.requests) == (
@@ -481,25 +473,25 @@ def test_a_page_without_pagination_is_the_last_one_after_three_tries(simulate: S
         5,
         3,
     )
-    # What passes is no end.
+    # A problem that passes is not the end of the list.
     client = client_for(simulate(5, faults=[Fault.parse("1-2=no-pagination")]), page_size=2)
     assert client.fetch(FIRST).after is not None
 
 
-def test_a_cursor_that_holds_anything_leaves_a_message_on_its_line(simulate: Simulate) -> None:
+def test_error_with_odd_cursor_stays_on_one_line(simulate: Simulate) -> None:
     with pytest.raises(BadRequestError, match=r"page 2 \(ASC after cursor a b <e-mail>\)"):
         client_for(simulate(1)).fetch(PageRequest(SortOrder.ASCENDING, "a\nb ada@example.com", 2))
 
 
-def test_an_error_that_is_nested_without_end_is_told_by_its_status() -> None:
+def test_error_with_deeply_nested_body_is_described_by_status() -> None:
     body = b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert describe(Response(500, {}, body, is_too_large=False, asked_at=0)) == "status 500"
 
 
-# The way there
+# Proxies, certificates and other environment
 
 
-def test_a_netrc_does_not_take_the_place_of_the_credentials(
+def test_netrc_does_not_replace_the_credentials(
     simulate: Simulate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("default login someone password else\n")
@@ -523,7 +515,7 @@ def test_a_netrc_does_not_take_the_place_of_the_credentials(
         ("CURL_CA_BUNDLE", "/nowhere", "CURL_CA_BUNDLE"),
     ],
 )
-def test_a_wrong_environment_fails_at_once_naming_the_variable(
+def test_invalid_environment_variable_fails_at_once_and_is_named(
     monkeypatch: pytest.MonkeyPatch, simulate: Simulate, variable: str, value: str, words: str
 ) -> None:
     for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -547,7 +539,7 @@ def test_a_wrong_environment_fails_at_once_naming_the_variable(
         ),
     ],
 )
-def test_a_connection_that_fails_is_tried_again(
+def test_failed_connection_is_retried(
     simulate: Simulate,
     monkeypatch: pytest.MonkeyPatch,
     base_url: str,
@@ -565,7 +557,7 @@ def test_a_connection_that_fails_is_tried_again(
     assert "pw" not in str(error.value)
 
 
-def test_a_name_that_is_not_resolved_is_tried_again_and_no_proxy_is_asked_where_none_is_wanted(
+def test_unresolved_host_in_no_proxy_is_retried_without_proxy(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> Any:
@@ -585,7 +577,7 @@ def test_a_name_that_is_not_resolved_is_tried_again_and_no_proxy_is_asked_where_
 
 @pytest.fixture(scope="module")
 def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A TLS server that nobody trusts unless told to, and its certificate."""
+    """Yield the base URL of a TLS server with a self-signed certificate, and the certificate's path."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("makes its certificate with openssl")
@@ -604,12 +596,12 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
 
 def tls_client(simulator: Simulator, base_url: str) -> SequenceClient:
     client = client_for(simulator, base_url=base_url, sleep=never)
-    # As with any host that is not loopback.
+    # As for any host that is not loopback.
     client._transport._trusts_environment = True
     return client
 
 
-def test_a_certificate_that_is_not_trusted_fails_at_once(
+def test_untrusted_certificate_fails_at_once(
     simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
@@ -618,7 +610,7 @@ def test_a_certificate_that_is_not_trusted_fails_at_once(
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_private_authority_is_trusted_where_the_environment_names_it(
+def test_private_authority_in_environment_is_trusted(
     simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
@@ -627,7 +619,7 @@ def test_a_private_authority_is_trusted_where_the_environment_names_it(
     assert tls_client(simulate(), self_signed[0]).fetch(FIRST).records
 
 
-def test_a_bundle_without_certificates_fails_at_once(
+def test_bundle_without_certificates_fails_at_once(
     simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")

@@ -1,4 +1,4 @@
-"""Whatever JSON value stands in whatever place: the record fits the SCHEMA, and nothing that was sent is lost."""
+"""Any JSON value in any place: the record fits the SCHEMA, and nothing that was sent is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VALIDATORS = {
 
 @st.composite
 def odd_logs(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a log that has any value in any places, and any further fields."""
+    """Draw a log with any values in any places, and any further fields."""
     log = copy.deepcopy(FULL_LOG)
     for _ in range(draw(st.integers(1, 4))):
         container, key = draw(st.sampled_from(places(log)))
@@ -51,7 +51,7 @@ def odd_logs(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def as_stored(value: Any, *, nan_as_text: bool = False) -> Any:
-    """Return a value with what no warehouse stores replaced, and numbers as they are written."""
+    """Return a value without characters that warehouses cannot store, and with numbers as written."""
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, dict):
@@ -88,7 +88,7 @@ def non_finite(value: Any, place: str) -> dict[str, str]:
 
 
 def expect(value: Any, schema: Mapping[str, Any], place: str, form: str) -> tuple[Any, dict[str, Any]]:
-    """Return what stands in the record for a value, and in `unmapped`, by what the tap promises."""
+    """Return the expected value in the record, and in `unmapped`, according to the documentation."""
     if value is None or is_non_finite(value):
         return None, non_finite(value, place)
     if "properties" in schema:
@@ -140,9 +140,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @given(odd_logs(), st.sampled_from([TEXT, JSON]))
-def test_any_value_in_any_place_fits_the_schema_and_is_in_the_record_or_set_aside(
-    log: dict[str, Any], form: str
-) -> None:
+def test_conform_any_value_in_any_place_fits_the_schema_and_is_kept(log: dict[str, Any], form: str) -> None:
     source = json.dumps(log).encode()
     record, differences = conform(read_json(source), ACTIVITY_LOGS_SCHEMA, metadata_as_text=form == TEXT)
     VALIDATORS[form].validate(record)
@@ -156,7 +154,7 @@ def test_any_value_in_any_place_fits_the_schema_and_is_in_the_record_or_set_asid
 
 
 def log_with(path: str, value: bytes) -> Value:
-    """Read a log with JSON text in the place of a field."""
+    """Read a log with JSON text in place of a field."""
     log = copy.deepcopy(FULL_LOG)
     container: Any = log
     *parents, last = path.replace("[0]", ".0").split(".")
@@ -173,11 +171,11 @@ DEEP = b"[" * 5_000 + b"]" * 5_000
 @pytest.mark.parametrize(
     ("path", "value", "passed_on", "set_aside", "kind"),
     [
-        ("origin", b"7", "7", None, Kind.NOT_TEXT),
-        ("origin", b" 1.50 ", "1.50", None, Kind.NOT_TEXT),
-        ("apiVersion", b"2.0", "2.0", None, Kind.NOT_TEXT),
-        (f"{ITEM}.verb", b"true", "true", None, Kind.NOT_TEXT),
-        (f"{ITEM}.summary", b'{"en": "x"}', '{"en": "x"}', None, Kind.NOT_TEXT),
+        ("origin", b"7", "7", None, Kind.NOT_STRING),
+        ("origin", b" 1.50 ", "1.50", None, Kind.NOT_STRING),
+        ("apiVersion", b"2.0", "2.0", None, Kind.NOT_STRING),
+        (f"{ITEM}.verb", b"true", "true", None, Kind.NOT_STRING),
+        (f"{ITEM}.summary", b'{"en": "x"}', '{"en": "x"}', None, Kind.NOT_STRING),
         (f"{ITEM}.name", rb'"a\u0000\ud800b"', "a\ufffd\ufffdb", None, Kind.UNSTORABLE),
         (f"{ITEM}.reason", b"NaN", None, '"NaN"', Kind.NON_FINITE),
         (f"{ITEM}.metadata", b'"text"', ['"text"'], None, Kind.NOT_LIST),
@@ -187,12 +185,12 @@ DEEP = b"[" * 5_000 + b"]" * 5_000
         (f"{ITEM}.activityLogActor", b'"ada"', None, '"ada"', Kind.NOT_OBJECT),
         (f"{ITEM}.activityLogTarget", b"[1.0]", None, "[1.0]", Kind.NOT_OBJECT),
         (f"{ITEM}.activityLogActor", DEEP, None, f'"{DEEP.decode()}"', Kind.NOT_OBJECT),
-        (f"{ITEM}.activityLogActor.email", b'{"a": 1}', '{"a": 1}', None, Kind.NOT_TEXT),
+        (f"{ITEM}.activityLogActor.email", b'{"a": 1}', '{"a": 1}', None, Kind.NOT_STRING),
         (ITEM, b'"text"', None, '"text"', Kind.NOT_OBJECT),
         ("activityLogItems", b"7", [None], "7", Kind.NOT_LIST),
     ],
 )
-def test_each_row_of_the_table(
+def test_conform_each_documented_difference(
     path: str, value: bytes, passed_on: Any, set_aside: str | None, kind: Kind | None
 ) -> None:
     if path == ITEM:
@@ -212,7 +210,7 @@ def test_each_row_of_the_table(
 
 
 @pytest.mark.parametrize("value", [DEEP, b"9" * 4_301, b"9" * 4_300 + b".5", b"1e9999999999999999999"])
-def test_an_element_that_no_reader_could_take_is_its_json_text_with_json_too(value: bytes) -> None:
+def test_conform_unreadable_element_as_json_becomes_its_text(value: bytes) -> None:
     log = log_with(f"{ITEM}.metadata", b"[" + value + b', {"a": [' + value + b"]}, 1.50]")
     record, (difference,) = conform(log, ACTIVITY_LOGS_SCHEMA, metadata_as_text=False)
     text = value.decode()
@@ -221,7 +219,7 @@ def test_an_element_that_no_reader_could_take_is_its_json_text_with_json_too(val
     assert difference.kind is Kind.TOO_DEEP
 
 
-def test_what_is_a_hundred_levels_deep_stays_a_value() -> None:
+def test_conform_element_of_100_levels_stays_a_value() -> None:
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     record, differences = conform(
         log_with(f"{ITEM}.metadata", b"[" + deep + b"]"), ACTIVITY_LOGS_SCHEMA, metadata_as_text=False
@@ -230,7 +228,7 @@ def test_what_is_a_hundred_levels_deep_stays_a_value() -> None:
     assert differences == ()
 
 
-def test_unknown_fields_without_number_are_kept_and_only_some_are_named() -> None:
+def test_conform_many_unknown_fields_keeps_all_and_reports_some() -> None:
     log = {**FULL_LOG, **{f"field {number}": number for number in range(20_000)}}
     record, differences = conform(
         read_json(json.dumps(log).encode()), ACTIVITY_LOGS_SCHEMA, metadata_as_text=True
@@ -243,7 +241,7 @@ def test_unknown_fields_without_number_are_kept_and_only_some_are_named() -> Non
 
 
 @given(VALUES)
-def test_what_is_read_is_what_the_standard_library_reads(value: Any) -> None:
+def test_read_json_valid_equals_standard_library(value: Any) -> None:
     source = json.dumps(value).encode()
     read = read_json(source)
     assert same(with_floats(to_plain(read)), as_stored(value))
@@ -277,7 +275,7 @@ WORDS = ["true", "null", "NaN", "Infinity", "tru", "'", "\x01", "//", "\xa0"]
 
 
 @given(st.lists(st.sampled_from([*TOKENS, *WORDS]), max_size=8).map("".join) | st.text(max_size=6))
-def test_what_is_refused_is_what_the_standard_library_refuses(text: str) -> None:
+def test_read_json_invalid_is_what_standard_library_rejects(text: str) -> None:
     if UNSTORABLE.search(text):
         return
     try:
@@ -291,7 +289,7 @@ def test_what_is_refused_is_what_the_standard_library_refuses(text: str) -> None
     assert (found is ValueError) == (expected is ValueError)
 
 
-def test_depth_is_bounded_by_memory_alone() -> None:
+def test_read_json_accepts_any_depth() -> None:
     assert sys.getrecursionlimit() < 100_000
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
         source = opening * 100_000 + b"NaN" + closing * 100_000
@@ -300,7 +298,7 @@ def test_depth_is_bounded_by_memory_alone() -> None:
         assert to_text(value) == source.replace(b"NaN", b"null").decode()
 
 
-def test_a_number_keeps_every_digit() -> None:
+def test_read_json_number_keeps_every_digit() -> None:
     content = read_json(b"[ 1.0000000000000000000000000001 , -0.0E-7]").content
     assert isinstance(content, list)
     assert [inner.content for inner in content] == [

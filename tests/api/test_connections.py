@@ -1,4 +1,4 @@
-"""One deadline bounds a request, whatever the server does with it, and what it took is free again when it has ended."""
+"""Each request has one deadline, whatever the server does, and releases its resources at the end."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def client_of(simulate: Simulate) -> Callable[..., SequenceClient]:
     return build
 
 
-def keep_sending(connection: socket.socket, crumb: bytes) -> None:
-    """Send a crumb now and then until the client hangs up, and notice that at once."""
+def keep_sending(connection: socket.socket, piece: bytes) -> None:
+    """Send a few bytes now and then until the client disconnects, and return at once then."""
     connection.settimeout(0.05)
     while True:
-        connection.sendall(crumb)
+        connection.sendall(piece)
         with suppress(TimeoutError):
             if not connection.recv(1):
                 return
@@ -51,7 +51,7 @@ def continue_slowly(connection: socket.socket) -> None:
     keep_sending(connection, CONTINUE)
 
 
-def drip_a_body(connection: socket.socket) -> None:
+def drip_body(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked" + HEAD_END)
     keep_sending(connection, b"1\r\n \r\n")
 
@@ -59,12 +59,12 @@ def drip_a_body(connection: socket.socket) -> None:
 SLOW = {
     "silence": wait_for_hang_up,
     "100 Continue now and then": continue_slowly,
-    "a body in crumbs": drip_a_body,
+    "a dripping body": drip_body,
 }
 
 
 @pytest.mark.parametrize("behaviour", SLOW)
-def test_requests_that_time_out_leave_no_thread_and_no_socket(
+def test_timeout_leaves_no_thread_and_no_socket(
     client_of: Callable[..., SequenceClient], behaviour: str
 ) -> None:
     with serving(SLOW[behaviour]) as server:
@@ -80,16 +80,16 @@ def test_requests_that_time_out_leave_no_thread_and_no_socket(
             RequestError, match=r"no complete response within 0\.2 s .request_timeout_seconds"
         ):
             client.fetch(FIRST)
-        tries = client.traffic.requests
-        assert tries >= 3
-        # The server's own, one of each, last until they have noticed.
+        attempts = client.traffic.requests
+        assert attempts >= 3
+        # Those of the server, one of each, last until it has noticed.
         deadline = time.monotonic() + 5
         while (threading.active_count(), open_sockets()) != (threads, sockets):
             assert time.monotonic() < deadline, (threading.active_count() - threads, open_sockets() - sockets)
             time.sleep(0.01)
 
 
-def test_a_request_that_timed_out_keeps_its_place_until_it_has_ended(
+def test_timeout_frees_its_slot_only_when_the_request_has_ended(
     client_of: Callable[..., SequenceClient],
 ) -> None:
     with serving(continue_slowly) as server:
@@ -111,11 +111,11 @@ def test_a_request_that_timed_out_keeps_its_place_until_it_has_ended(
         for thread in threads:
             thread.join()
         assert server.connections >= 6
-        # Another may come before the server has noticed that one has gone.
+        # A new connection may arrive before the server has noticed that another is closed.
         assert server.most_at_once <= 2 + 1
 
 
-def test_a_request_takes_no_thread_of_its_own(client_of: Callable[..., SequenceClient]) -> None:
+def test_request_starts_no_thread(client_of: Callable[..., SequenceClient]) -> None:
     seen: list[int] = []
 
     def handle(connection: socket.socket) -> None:
@@ -126,11 +126,11 @@ def test_a_request_takes_no_thread_of_its_own(client_of: Callable[..., SequenceC
         client = client_of(server.port)
         before = threading.active_count()
         client.fetch(FIRST)
-    # The server's own for the connection.
+    # The additional thread is the server's.
     assert seen == [before + 1]
 
 
-def test_interim_responses_without_end_end_the_request_at_once_and_cost_no_cpu(
+def test_endless_interim_responses_fail_at_once_without_cpu(
     client_of: Callable[..., SequenceClient],
 ) -> None:
     def handle(connection: socket.socket) -> None:
@@ -152,7 +152,7 @@ def test_interim_responses_without_end_end_the_request_at_once_and_cost_no_cpu(
     "interim",
     [EARLY_HINTS, CONTINUE, EARLY_HINTS + CONTINUE + EARLY_HINTS, EARLY_HINTS * (MAX_INTERIM_RESPONSES - 1)],
 )
-def test_interim_responses_are_passed_over(client_of: Callable[..., SequenceClient], interim: bytes) -> None:
+def test_interim_responses_are_skipped(client_of: Callable[..., SequenceClient], interim: bytes) -> None:
     def handle(connection: socket.socket) -> None:
         connection.sendall(interim + response(PAGE))
         wait_for_hang_up(connection)
@@ -166,7 +166,7 @@ def test_interim_responses_are_passed_over(client_of: Callable[..., SequenceClie
 @pytest.mark.parametrize(
     "status", [b"101 Switching Protocols", b"199 What", b"204 No Content", b"600 Beyond"]
 )
-def test_a_status_that_nobody_expects_is_reported_by_its_number(
+def test_unexpected_status_is_named_in_the_error(
     client_of: Callable[..., SequenceClient], status: bytes
 ) -> None:
     def handle(connection: socket.socket) -> None:
@@ -179,10 +179,10 @@ def test_a_status_that_nobody_expects_is_reported_by_its_number(
         assert status.split()[0].decode() in str(error.value) or "was cut" in str(error.value)
 
 
-def test_a_host_with_many_addresses_that_do_not_answer_takes_no_longer_than_one(
+def test_host_with_many_silent_addresses_has_one_deadline(
     client_of: Callable[..., SequenceClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A listener whose queue is full lets nobody in.
+    # A listener with a full queue accepts no connection.
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -207,7 +207,7 @@ def test_a_host_with_many_addresses_that_do_not_answer_takes_no_longer_than_one(
 
 @pytest.fixture
 def through(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], SequenceClient]:
-    """Return a client of an API behind a proxy; it must not try again."""
+    """Return a client that connects through a proxy, and fails the test if it waits for a retry."""
 
     def build(proxy: str) -> SequenceClient:
         for name in (
@@ -225,7 +225,7 @@ def through(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     return build
 
 
-def test_a_certificate_that_is_not_trusted_behind_a_proxy_fails_at_once(
+def test_untrusted_certificate_through_proxy_fails_at_once(
     through: Callable[[str], SequenceClient], self_signed: tuple[str, Path]
 ) -> None:
     port = urlsplit(self_signed[0]).port
@@ -236,7 +236,7 @@ def test_a_certificate_that_is_not_trusted_behind_a_proxy_fails_at_once(
     assert "REQUESTS_CA_BUNDLE" in str(error.value)
 
 
-def test_a_private_authority_is_trusted_behind_a_proxy_as_well(
+def test_private_authority_through_proxy_is_trusted(
     simulate: Simulate, self_signed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base_url, certificate = self_signed
@@ -245,14 +245,14 @@ def test_a_private_authority_is_trusted_behind_a_proxy_as_well(
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    # requests goes past the proxy for loopback only where NO_PROXY names it.
+    # requests bypasses the proxy for loopback only if NO_PROXY names it.
     with serving(tunnel_to(port)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert tls_client(simulate(), base_url).fetch(FIRST).records
         assert proxy.connections == 1
 
 
-def test_a_certificate_of_the_proxy_itself_that_is_not_trusted_fails_at_once(
+def test_untrusted_certificate_of_proxy_fails_at_once(
     through: Callable[[str], SequenceClient], self_signed: tuple[str, Path]
 ) -> None:
     with pytest.raises(
@@ -264,9 +264,7 @@ def test_a_certificate_of_the_proxy_itself_that_is_not_trusted_fails_at_once(
 @pytest.mark.parametrize(
     "status", [b"407 Proxy Authentication Required", b"403 Forbidden", b"401 Unauthorized"]
 )
-def test_a_proxy_that_refuses_is_reported_at_once(
-    through: Callable[[str], SequenceClient], status: bytes
-) -> None:
+def test_proxy_that_refuses_fails_at_once(through: Callable[[str], SequenceClient], status: bytes) -> None:
     def refuse(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 " + status + HEAD_END)
 
@@ -278,7 +276,7 @@ def test_a_proxy_that_refuses_is_reported_at_once(
     assert "pw" not in str(error.value)
 
 
-def test_a_proxy_that_fails_may_work_later_and_its_status_is_named(
+def test_proxy_that_fails_is_retried_and_its_status_named(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(connection: socket.socket) -> None:
@@ -304,7 +302,7 @@ def test_a_proxy_that_fails_may_work_later_and_its_status_is_named(
         *("http://u:p@h:99999", "http://h h:9", "http://a..b:9", f"http://{'a' * 70}.b:9", "http://u:p@/x"),
     ],
 )
-def test_an_address_of_a_proxy_that_cannot_be_is_reported_at_once_naming_the_variable(
+def test_invalid_proxy_address_fails_at_once_and_names_the_variable(
     through: Callable[[str], SequenceClient], proxy: str
 ) -> None:
     with pytest.raises(RequestError, match="Check HTTPS_PROXY and ALL_PROXY") as error:
@@ -312,7 +310,7 @@ def test_an_address_of_a_proxy_that_cannot_be_is_reported_at_once_naming_the_var
     assert "u:p" not in str(error.value)
 
 
-def test_a_deadline_that_has_passed_leaves_no_time() -> None:
+def test_deadline_that_has_passed_raises() -> None:
     clock = Clock()
     deadline = Deadline(2, clock)
     assert deadline.remaining() == 2

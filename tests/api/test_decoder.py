@@ -1,4 +1,4 @@
-"""Bodies become pages: by compiled code where they are as documented, and to the same where they are not."""
+"""Decoding bodies into pages: by compiled code if they are as documented, and with equal results if not."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def with_metadata(metadata: Any, **fields: Any) -> dict[str, Any]:
     return log
 
 
-# What fits
+# Logs as documented
 
 
 @given(st.sampled_from([FULL_LOG, *LOGS]), st.booleans())
-def test_a_good_log_comes_out_as_it_went_in(log: dict[str, Any], beside_an_odd_one: bool) -> None:  # noqa: FBT001
-    others = [{**LOGS[0], "origin": 7}] if beside_an_odd_one else []
+def test_decode_valid_log_keeps_it_unchanged(log: dict[str, Any], with_odd_log: bool) -> None:  # noqa: FBT001
+    others = [{**LOGS[0], "origin": 7}] if with_odd_log else []
     record = records_of(body_of(log, *others), metadata_as_text=False)[0]
     assert record == ENCODER.encode(json.loads(ENCODER.encode({**log, **NOTHING}), parse_float=Decimal))
 
@@ -71,7 +71,7 @@ EXACT = st.recursive(
 
 
 @given(st.lists(EXACT, max_size=3), st.sampled_from([{}, {"brandNew": 1}, {"origin": 7}]))
-def test_values_in_metadata_survive_digit_for_digit(metadata: list[Any], odd: dict[str, Any]) -> None:
+def test_decode_metadata_keeps_every_digit(metadata: list[Any], odd: dict[str, Any]) -> None:
     body = body_of(with_metadata(metadata, **odd))
     if b"\\u0000" in body:
         return
@@ -84,7 +84,7 @@ def test_values_in_metadata_survive_digit_for_digit(metadata: list[Any], odd: di
         assert texts == [ENCODER.encode(element).decode() for element in metadata]
 
 
-def test_elements_of_metadata_are_the_text_that_the_api_wrote() -> None:
+def test_decode_metadata_as_text_keeps_the_source_text() -> None:
     elements = [
         b"0.10",
         b"-1E+400",
@@ -98,12 +98,12 @@ def test_elements_of_metadata_are_the_text_that_the_api_wrote() -> None:
     expected = [element.decode() for element in elements]
     assert json.loads(record)["activityLogItems"][0]["metadata"] == expected
     assert b"\n" not in record
-    # The same in a log that compiled code does not take.
+    # The same in a log that compiled code rejects.
     odd = body.replace(b'"origin":"API"', b'"origin":7')
     assert json.loads(records_of(odd)[0])["activityLogItems"][0]["metadata"] == expected
 
 
-def test_an_empty_metadata_stays_empty_and_a_missing_one_missing() -> None:
+def test_decode_empty_and_missing_metadata_stay_distinct() -> None:
     log = with_metadata([])
     log["activityLogItems"] += [{"metadata": None}, {}]
     items = json.loads(records_of(body_of(log))[0])["activityLogItems"]
@@ -145,8 +145,8 @@ INVALID = [
 @pytest.mark.parametrize("element", INVALID)
 @pytest.mark.parametrize("around", [b"[%s]", b'[{"a": %s}]', b"[[1, %s]]", b'[{"\\u00df": [%s]}]'])
 @pytest.mark.parametrize("as_text", [True, False])
-def test_what_is_not_json_never_becomes_an_element(element: bytes, around: bytes, as_text: bool) -> None:  # noqa: FBT001
-    """Compiled code does not decode elements that become text. It has to look at them all the same."""
+def test_decode_invalid_json_in_metadata_is_not_a_page(element: bytes, around: bytes, as_text: bool) -> None:  # noqa: FBT001
+    """Compiled code does not decode elements that become text, but must still validate them."""
     if not element and around.endswith((b"[%s]", b"[%s]}]")):
         return  # An empty list.
     body = body_of(with_metadata("HERE")).replace(b'"HERE"', around.replace(b"%s", element))
@@ -154,7 +154,7 @@ def test_what_is_not_json_never_becomes_an_element(element: bytes, around: bytes
         decoder(metadata_as_text=as_text).decode(body, asked_at=0)
 
 
-def test_a_log_may_have_nothing_but_its_id_and_its_time() -> None:
+def test_decode_log_with_id_and_created_at_only() -> None:
     bare: dict[str, Any] = {"id": "a", "createdAt": "2026-01-01"}
     nulls: dict[str, Any] = {**dict.fromkeys(ACTIVITY_LOGS_SCHEMA["properties"]), **bare}
     nothing_in_it = {**bare, "activityLogItems": [{}, None, {"activityLogActor": None, "metadata": None}]}
@@ -162,7 +162,7 @@ def test_a_log_may_have_nothing_but_its_id_and_its_time() -> None:
         assert json.loads(records_of(body_of(log))[0]) == {**log, **NOTHING}
 
 
-# What does not fit
+# Logs that differ from the documentation
 
 
 def odd_page() -> bytes:
@@ -173,7 +173,7 @@ def odd_page() -> bytes:
     return body_of(log, {**log, "id": "second"})
 
 
-def test_a_field_that_the_schema_does_not_list_is_kept_under_its_path() -> None:
+def test_decode_unknown_field_is_kept_under_its_path() -> None:
     page_decoder = decoder()
     for _ in range(3):
         for log in page_decoder.decode(odd_page(), asked_at=0).records:
@@ -190,7 +190,7 @@ def learnable_page(**fields: Any) -> bytes:
     return body_of(log, LOGS[0])
 
 
-def test_compiled_code_learns_a_field_and_gives_the_same() -> None:
+def test_decode_learned_field_gives_the_same_record() -> None:
     page_decoder = decoder()
     slow, fast = (page_decoder.decode(learnable_page(), asked_at=0) for _ in range(2))
     assert [log.id for log in fast.records] == [log.id for log in slow.records]
@@ -202,7 +202,7 @@ def test_compiled_code_learns_a_field_and_gives_the_same() -> None:
     assert len(fast.records[0].differences) == 3
     assert fast.records[1].differences == ()
     assert page_decoder._types.gatherer is not None
-    # Values that need a closer look get it.
+    # Values that need a closer look are found.
     deep = b"[" * 300 + b"]" * 300
     page = page_decoder.decode(
         learnable_page(HERE="").replace(b'"HERE":""', b'"brandNew":' + deep), asked_at=0
@@ -210,7 +210,7 @@ def test_compiled_code_learns_a_field_and_gives_the_same() -> None:
     assert json.loads(page.records[0].data.unmapped)["brandNew"] == deep.decode()
 
 
-def test_fields_without_end_are_not_learned_without_end() -> None:
+def test_decode_many_unknown_fields_learns_a_bounded_number() -> None:
     page_decoder = decoder()
     for number in range(80):
         (log,) = page_decoder.decode(body_of({**FULL_LOG, f"field{number}": number}), asked_at=0).records
@@ -219,7 +219,7 @@ def test_fields_without_end_are_not_learned_without_end() -> None:
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-def test_one_odd_log_changes_no_other(as_text: bool) -> None:  # noqa: FBT001
+def test_decode_odd_log_leaves_others_unchanged(as_text: bool) -> None:  # noqa: FBT001
     good = records_of(body_of(*LOGS), metadata_as_text=as_text)
     for odd in (
         b'{"id":"x","createdAt":"2026-01-01","origin":7}',
@@ -229,7 +229,7 @@ def test_one_odd_log_changes_no_other(as_text: bool) -> None:  # noqa: FBT001
         assert records_of(body, metadata_as_text=as_text)[1:] == good
 
 
-def test_nul_and_halves_of_surrogates_are_replaced_wherever_they_are() -> None:
+def test_decode_nul_and_lone_surrogates_are_replaced() -> None:
     log = with_metadata([{"a\0": "b\ud83d"}], traceId="x\0y", brandNew={"\ud800": "\0"})
     record = json.loads(records_of(json.dumps({"items": [log], "pagination": {}}).encode())[0])
     assert record["traceId"] == "x\ufffdy"
@@ -240,12 +240,12 @@ def test_nul_and_halves_of_surrogates_are_replaced_wherever_they_are() -> None:
 
 
 @pytest.mark.parametrize("backslashes", [0, 1, 199, 200, 201, 5000])
-def test_a_nul_is_found_behind_any_number_of_backslashes(backslashes: int) -> None:
+def test_decode_nul_after_backslashes_is_found(backslashes: int) -> None:
     log = {**FULL_LOG, "origin": "\\" * backslashes + "\0", "traceId": "\n" * backslashes}
     assert json.loads(records_of(body_of(log))[0])["origin"] == "\\" * backslashes + "\ufffd"
 
 
-def test_hash_and_drop_work_on_logs_with_nothing_in_them() -> None:
+def test_actor_email_of_empty_log_is_left_unchanged() -> None:
     log = {**FULL_LOG, "activityLogItems": [None, {"activityLogActor": None}, {}]}
     for logs in (log, {**FULL_LOG, "activityLogItems": None}):
         (decoded,) = decoder().decode(body_of(logs), asked_at=0).records
@@ -253,7 +253,7 @@ def test_hash_and_drop_work_on_logs_with_nothing_in_them() -> None:
         assert json.loads(ENCODER.encode(changed)) == {**logs, **NOTHING}
 
 
-# Logs that cannot be used
+# Invalid logs
 
 INVALID_LOGS: list[tuple[dict[str, Any], str, str]] = [
     ({"id": None}, "number 2", "it has no id"),
@@ -266,7 +266,7 @@ INVALID_LOGS: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "name", "reason"), INVALID_LOGS)
-def test_a_log_that_cannot_be_used_is_named_with_the_reason_and_the_setting(
+def test_decode_invalid_log_names_log_reason_and_setting(
     fields: dict[str, Any], name: str, reason: str
 ) -> None:
     with pytest.raises(RecordError) as error:
@@ -276,12 +276,12 @@ def test_a_log_that_cannot_be_used_is_named_with_the_reason_and_the_setting(
 
 
 @pytest.mark.parametrize("log", [None, "text", 7, [], {}])
-def test_what_is_no_log_at_all_is_one_that_cannot_be_used(log: Any) -> None:
+def test_decode_item_that_is_not_a_log_is_invalid(log: Any) -> None:
     with pytest.raises(RecordError, match="Log number 2 on the page cannot be loaded"):
         decoder().decode(body_of(LOGS[0], log), asked_at=0)
 
 
-def test_with_skip_it_is_left_out_warned_of_once_for_a_reason_and_counted_once(
+def test_decode_with_skip_warns_once_per_reason_and_counts_logs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page_decoder = decoder(skip_invalid_logs=True)
@@ -294,13 +294,13 @@ def test_with_skip_it_is_left_out_warned_of_once_for_a_reason_and_counted_once(
     assert "Log number 2 of a page is skipped (invalid_logs is skip): it has no id." in caplog.text
 
 
-def test_an_id_that_is_a_number_can_be_used() -> None:
+def test_decode_numeric_id_becomes_a_string() -> None:
     (log,) = decoder().decode(body_of({**FULL_LOG, "id": 12}), asked_at=0).records
     assert (log.id, log.data.id) == ("12", "12")
 
 
 @pytest.mark.parametrize("time", ["2016-12-31T23:59:60Z", "2016-12-31T24:00:00Z", "2017-01-01 00:00:00z"])
-def test_a_time_that_a_person_would_take_is_taken_and_passed_on_as_written(time: str) -> None:
+def test_decode_unusual_time_is_accepted_and_kept_as_written(time: str) -> None:
     (log,) = decoder().decode(body_of({**FULL_LOG, "createdAt": time}), asked_at=0).records
     assert (log.created_at, log.created_at_text, log.data.createdAt) == (1_483_228_800_000_000, time, time)
 
@@ -314,7 +314,7 @@ def report_of(*logs: Record) -> DifferenceReport:
     return report
 
 
-def test_each_difference_is_warned_of_once_with_the_first_log_and_counted(
+def test_differences_are_warned_of_once_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     page_decoder = decoder()
@@ -329,7 +329,7 @@ def test_each_difference_is_warned_of_once_with_the_first_log_and_counted(
     assert report_of(*decoder().decode(body_of(FULL_LOG), asked_at=0).records).summary() is None
 
 
-def test_a_flood_of_unknown_fields_is_no_flood_of_warnings(caplog: pytest.LogCaptureFixture) -> None:
+def test_differences_with_many_unknown_fields_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     page_decoder = decoder()
     for page in range(5):
         fields = {f"{'x' * 300}{page}-{number}": number for number in range(4_000)}
@@ -350,14 +350,14 @@ def test_a_flood_of_unknown_fields_is_no_flood_of_warnings(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n\t", b"\xef\xbb\xbf\n"])
-@pytest.mark.parametrize("behind", [b"", b"\n", b" \r\n"])
-def test_white_space_and_a_byte_order_mark_around_a_body_are_read(before: bytes, behind: bytes) -> None:
+@pytest.mark.parametrize("after", [b"", b"\n", b" \r\n"])
+def test_decode_white_space_and_byte_order_mark_are_accepted(before: bytes, after: bytes) -> None:
     for body in (body_of(FULL_LOG, after="c"), body_of({**FULL_LOG, "traceId": "\0"}, after="c")):
-        page = decoder().decode(before + body + behind, asked_at=0)
+        page = decoder().decode(before + body + after, asked_at=0)
         assert (page.after, len(page.records)) == ("c", 1)
 
 
-def test_items_null_is_an_empty_page() -> None:
+def test_decode_items_null_is_an_empty_page() -> None:
     page = decoder().decode(b'{"items": null, "pagination": {"after": "c"}}', asked_at=0)
     assert (page.records, page.after) == ((), "c")
 
@@ -365,7 +365,7 @@ def test_items_null_is_an_empty_page() -> None:
 @pytest.mark.parametrize(
     "pagination", [b"null", b"7", b"[]", b'"x"', b"NaN", b"[" * 3000 + b"]" * 3000, None]
 )
-def test_a_page_without_pagination_says_that_it_has_none(pagination: bytes | None) -> None:
+def test_decode_without_pagination_says_so(pagination: bytes | None) -> None:
     rest = b"" if pagination is None else b', "pagination": ' + pagination
     page = decoder().decode(b'{"items": [' + ENCODER.encode(FULL_LOG) + b"]" + rest + b"}", asked_at=0)
     assert (len(page.records), page.after, page.has_pagination) == (1, None, False)
@@ -375,14 +375,14 @@ def test_a_page_without_pagination_says_that_it_has_none(pagination: bytes | Non
     ("after", "expected"),
     [(b'"c"', "c"), (b"7", "7"), (b"1.50", "1.50"), (b"null", None), (b'""', None), (b"false", None)],
 )
-def test_a_cursor_may_be_a_number(after: bytes, expected: str | None) -> None:
+def test_decode_scalar_after_is_a_cursor_or_the_end(after: bytes, expected: str | None) -> None:
     body = b'{"items": [], "pagination": {"after": ' + after + b"}}"
     page = decoder().decode(body, asked_at=0)
     assert (page.after, page.has_pagination) == (expected, True)
 
 
 @pytest.mark.parametrize("after", [b"true", b"{}", b"[1]"])
-def test_what_cannot_be_a_cursor_is_as_no_pagination(after: bytes) -> None:
+def test_decode_invalid_after_counts_as_no_pagination(after: bytes) -> None:
     page = decoder().decode(b'{"items": [], "pagination": {"after": ' + after + b"}}", asked_at=0)
     assert (page.after, page.has_pagination) == (None, False)
 
@@ -408,19 +408,19 @@ def test_what_cannot_be_a_cursor_is_as_no_pagination(after: bytes) -> None:
         (b"9" * 5000, None),
     ],
 )
-def test_a_total_is_the_whole_number_in_it(total: bytes, expected: int | None) -> None:
+def test_decode_total_is_its_integer_or_none(total: bytes, expected: int | None) -> None:
     body = b'{"items": [], "pagination": {"after": "c", "totalResultSize": ' + total + b"}}"
     page = decoder().decode(body, asked_at=0)
     assert (page.total, page.after) == (expected, "c")
 
 
-def test_a_broken_byte_in_a_key_does_not_end_the_list() -> None:
+def test_decode_broken_byte_in_key_is_not_a_page() -> None:
     body = body_of(FULL_LOG, after="cursor").replace(b'"after"', b'"afte\x80r"')
     with pytest.raises(TransientRequestError, match="0x80"):
         decoder().decode(body, asked_at=0)
 
 
-def test_a_broken_byte_is_found_wherever_a_long_body_has_it() -> None:
+def test_decode_broken_byte_anywhere_is_not_a_page() -> None:
     body = body_of({**FULL_LOG, "traceId": "é🧾" * 400_000})
     assert len(decoder().decode(body, asked_at=0).records) == 1
     for at in (len(body) // 2, len(body) - 100):
@@ -429,12 +429,12 @@ def test_a_broken_byte_is_found_wherever_a_long_body_has_it() -> None:
 
 
 @pytest.mark.parametrize("pagination", [{}, {"after": None}, {"after": ""}])
-def test_the_list_ends_where_after_is_absent_null_or_empty(pagination: dict[str, Any]) -> None:
+def test_decode_empty_after_is_the_end(pagination: dict[str, Any]) -> None:
     page = decoder().decode(body_of(FULL_LOG, **pagination), asked_at=0)
     assert (page.after, page.has_pagination) == (None, True)
 
 
-def test_a_page_holds_what_the_body_says() -> None:
+def test_decode_page_has_cursor_total_and_record() -> None:
     page = decoder().decode(body_of(FULL_LOG, after="cursor", before="x", totalResultSize=7), asked_at=5)
     assert (page.after, page.total, page.asked_at) == ("cursor", 7, 5)
     (log,) = page.records
@@ -464,14 +464,14 @@ PERSON = "ada.lovelace@example.com"
         f'{{"items": [{{"id": "\xff {PERSON}"}}], "pagination": {{}}}}',
     ],
 )
-def test_what_is_no_page_can_be_tried_again_and_is_quoted_without_addresses(body: str) -> None:
+def test_decode_other_body_is_transient_and_quoted_without_addresses(body: str) -> None:
     with pytest.raises(TransientRequestError, match=r"not a page of activity logs .*begins with") as error:
         decoder().decode(body.encode("latin-1"), asked_at=0)
     assert "@" not in str(error.value)
     assert ("<e-mail>" in str(error.value)) == (PERSON in body)
 
 
-def test_a_body_that_was_cut_anywhere_can_be_tried_again_and_shows_no_address() -> None:
+def test_decode_truncated_body_is_transient_and_shows_no_address() -> None:
     body = body_of(FULL_LOG, after="cursor")
     for end in range(len(body)):
         with pytest.raises(TransientRequestError) as error:
@@ -493,7 +493,7 @@ def bomb(element: bytes, size: int, place: str = "metadata") -> bytes:
 @pytest.mark.sample(3)
 @pytest.mark.parametrize("element", [b"[]", b"0", b'""', b'{"":[]}'])
 @pytest.mark.parametrize("place", ["metadata", "brandNew"])
-def test_a_page_of_millions_of_values_is_refused_before_it_takes_memory(element: bytes, place: str) -> None:
+def test_decode_too_many_values_fails_before_taking_memory(element: bytes, place: str) -> None:
     body = bomb(element, 16 * 2**20, place)
     tracemalloc.start()
     with pytest.raises(PageTooLargeError, match=f"more than {MAX_VALUES:,} JSON values"):
@@ -505,8 +505,8 @@ def test_a_page_of_millions_of_values_is_refused_before_it_takes_memory(element:
 
 @pytest.mark.parametrize("part", [10, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("as_text", [True, False])
-def test_a_page_of_as_many_values_as_are_taken_is_read_in_bounded_memory(as_text: bool, part: int) -> None:  # noqa: FBT001
-    """Or a part of them in that part of the memory: to trace the memory takes most of the time."""
+def test_decode_maximum_of_values_takes_bounded_memory(as_text: bool, part: int) -> None:  # noqa: FBT001
+    """Or a part of them, in that part of the memory: tracing memory takes most of the time."""
     body = bomb(b"[]", (MAX_VALUES // 2 - 100) * 3 // part)
     tracemalloc.start()
     assert len(decoder(metadata_as_text=as_text).decode(body, asked_at=0).records) == 1
@@ -515,12 +515,12 @@ def test_a_page_of_as_many_values_as_are_taken_is_read_in_bounded_memory(as_text
     assert peak < 200 * 2**20 // part
 
 
-def test_a_long_page_of_few_values_is_read_however_many_marks_its_texts_have() -> None:
+def test_decode_long_strings_with_punctuation_are_not_counted() -> None:
     log = {**FULL_LOG, "traceId": '[,{\\"' * MAX_VALUES}
     (found,) = decoder().decode(body_of(log), asked_at=0).records
     assert found.data.traceId == log["traceId"]
 
 
-def test_kinds_are_told_apart() -> None:
+def test_kinds_have_different_names() -> None:
     assert len({kind.value for kind in Kind}) == len(Kind)
     assert read_json(b"1").content == "1"

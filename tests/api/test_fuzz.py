@@ -1,4 +1,4 @@
-"""Random bytes and random changes of good pages: never a traceback, a hang, a wrong record or a lost one."""
+"""Random bytes and random changes of valid pages never cause a traceback, a hang, or a wrong or lost record."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ENCODER = msgspec.json.Encoder(decimal_format="number")
 LONGEST_MESSAGE = 2000
 ADDRESS = "ada@example.com"
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
-"""`FUZZ_TIMES=20 uv run pytest tests/api/test_fuzz.py` tries twenty times as many examples, other ones each time."""
+"""`FUZZ_TIMES=20 uv run pytest tests/api/test_fuzz.py` runs twenty times as many examples, different ones each time."""
 VALIDATOR = Draft202012Validator(ACTIVITY_LOGS_SCHEMA)
 
 
@@ -83,14 +83,14 @@ NUMBERS = st.lists(st.integers(0, 2**16), min_size=8, max_size=24)
 
 @dataclass(frozen=True)
 class Raw:
-    """Text that stands in JSON as it is."""
+    """Raw JSON text, not necessarily valid."""
 
     text: bytes
 
 
 @dataclass(frozen=True)
 class Twice:
-    """A value whose key is there twice, with another value before it."""
+    """A value with a duplicate key, and the value of the first occurrence."""
 
     first: Any
     second: Any
@@ -123,7 +123,7 @@ JUNK: Sequence[Any] = (
 
 
 def write(value: Any) -> bytes:
-    """Write JSON, with what stands as it is, and keys twice where they are to be."""
+    """Write JSON, with raw text and duplicate keys."""
     if isinstance(value, Raw):
         return value.text
     if isinstance(value, dict):
@@ -186,7 +186,7 @@ def change_bytes(body: bytes, dice: Dice) -> bytes:
         *(body[:at] + byte + body[at + 1 :], bytes(dice.roll(256) for _ in range(dice.roll(60)))),
         text.encode(dice.pick(["utf-16", "utf-32", "latin-1", "utf-7", "utf-8-sig"]), errors="replace"),
         *(before + body for before in (b" \n", b"\0", b",")),
-        *(body + behind for behind in (b" ", b"\0", b"}", b",", b"\n\n")),
+        *(body + after for after in (b" ", b"\0", b"}", b",", b"\n\n")),
     ]
     return changed[dice.roll(len(changed))]
 
@@ -203,12 +203,12 @@ def change_body(body: bytes, dice: Dice) -> bytes:
     return change_bytes(body, dice)
 
 
-# What it means, read in another way than the tap does
+# The meaning of a body, read independently of the tap
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a body says.
+    """The meaning of a body.
 
     Attributes:
         logs: The logs. Of one that does not fit the schema, the id alone.
@@ -239,7 +239,7 @@ def without_unknown(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def read(body: bytes) -> Reading | None:
-    """Return what a body says; None where it is not a page, or has a log that cannot be used."""
+    """Return the meaning of a body; None if it is not a page, or has an invalid log."""
     try:
         body.decode()
         page = read_json(body).content
@@ -360,13 +360,13 @@ def assert_equal(page: Page, expected: Reading) -> None:
 @pytest.mark.long
 @given(NUMBERS)
 @examples(1000)
-def test_a_changed_page_is_read_for_what_it_says_or_refused_in_one_line(numbers: list[int]) -> None:
+def test_decode_changed_page_is_read_correctly_or_rejected_in_one_line(numbers: list[int]) -> None:
     check_decoder(change_body(good_page(), Dice(numbers)))
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 @examples(500)
-def test_random_bytes_are_refused_in_one_line(body: bytes) -> None:
+def test_decode_random_bytes_is_rejected_in_one_line(body: bytes) -> None:
     check_decoder(body)
     check_decoder(b'{"items":[' + body + b'],"pagination":{}}')
 
@@ -382,14 +382,14 @@ def test_random_bytes_are_refused_in_one_line(body: bytes) -> None:
     )
 )
 @examples(500)
-def test_a_date_is_a_time_or_none(value: str) -> None:
+def test_parse_http_date_returns_time_or_none(value: str) -> None:
     assert isinstance(parse_http_date(value), float | None)
 
 
 @pytest.mark.parametrize(
     "unit", ["\\", '"', "%", "&#", "a\\", '\\"', "a@", "\\u004", "%25", "a.", " ", "é", '"a']
 )
-def test_a_long_text_is_cleaned_in_no_time(unit: str) -> None:
+def test_clean_long_text_is_fast(unit: str) -> None:
     began = time.monotonic()
     clean(unit * 100_000)
     assert time.monotonic() - began < 5
@@ -400,7 +400,7 @@ def test_a_long_text_is_cleaned_in_no_time(unit: str) -> None:
 
 @dataclass(frozen=True)
 class Wire:
-    """An answer as it goes over the wire, and the body that was meant before it was packed."""
+    """A response as sent over the wire, and its body before compression."""
 
     body: bytes
     meant: bytes
@@ -493,7 +493,7 @@ NAMES = (
 
 
 def change_wire(wire: Wire, dice: Dice) -> Wire:  # noqa: C901  # a list of what can be changed
-    """Change an answer: what it says, what it is said to be, and how it goes over the wire."""
+    """Change a response: its body, its headers, or how it is sent."""
     values = dict(vars(wire))
     headers = list(wire.headers)
     match dice.roll(10):
@@ -532,7 +532,7 @@ def change_wire(wire: Wire, dice: Dice) -> Wire:  # noqa: C901  # a list of what
 
 @dataclass(frozen=True)
 class Served:
-    """An answer that was given."""
+    """A response that was sent."""
 
     order: str
     is_changed: bool
@@ -542,7 +542,7 @@ class Served:
 
     @property
     def is_other_page(self) -> bool:
-        """Whether it was a good page, but not the one that the API would have given."""
+        """Whether it was a valid page, but not the one that the API would have sent."""
         if self.status != 200 or self.reading is None or self.original is None:
             return False
         return (self.reading.ids, self.reading.after, self.reading.total) != (
@@ -554,14 +554,14 @@ class Served:
 
 @dataclass
 class FuzzedApi:
-    """The simulated API behind a server that spoils answers by their number, from 1."""
+    """The simulated API behind a server that damages responses by their number, from 1."""
 
     api: SimulatedApi
     changes: Mapping[int, Sequence[Dice]] = field(default_factory=dict)
     served: list[Served] = field(default_factory=list)
     base_url: str = ""
 
-    def answer(self, target: str, headers: dict[str, str]) -> bytes:
+    def respond(self, target: str, headers: dict[str, str]) -> bytes:
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query))
         response: Response = self.api.respond(parts.path, query, headers)
@@ -588,7 +588,7 @@ def serving(fuzzed: FuzzedApi) -> Iterator[FuzzedApi]:
                 name, _, value = header.partition(":")
                 headers[name.lower()] = value.strip()
             if len(line) > 1:
-                self.wfile.write(fuzzed.answer(line[1], headers))
+                self.wfile.write(fuzzed.respond(line[1], headers))
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -606,7 +606,7 @@ def serving(fuzzed: FuzzedApi) -> Iterator[FuzzedApi]:
 
 
 class Clock:
-    """Goes on only where someone sleeps."""
+    """A clock that moves only during sleep."""
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -621,7 +621,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class FuzzedRun:
-    """What came out of a run."""
+    """The results of a run."""
 
     records: list[dict[str, Any]]
     state: dict[str, Any] | None
@@ -639,7 +639,7 @@ def run(
     changes: Mapping[int, Sequence[Dice]] | None = None,
     **config: Any,
 ) -> FuzzedRun:
-    """Run the tap against the API, with some answers spoilt."""
+    """Run the tap against the API, with some responses damaged."""
     clock = Clock()
     recorder = Recorder(parse_float=Decimal)
     error = None
@@ -687,27 +687,27 @@ def check_runs(
     changes: Mapping[int, Sequence[Dice]],
     **config: Any,
 ) -> None:
-    """Make a run with answers spoilt, and one after it with none."""
+    """Make a run with damaged responses, and one after it without."""
     expected = run(api, state, **config)
     assert expected.error is None
     assert len(expected.ids) == len(set(expected.ids))
-    spoilt = run(api, state, changes, **config)
-    healed = run(api, spoilt.state, **config) if spoilt.state else run(api, state, **config)
-    assert healed.error is None
-    for each in (spoilt, healed):
+    damaged = run(api, state, changes, **config)
+    next_run = run(api, damaged.state, **config) if damaged.state else run(api, state, **config)
+    assert next_run.error is None
+    for each in (damaged, next_run):
         assert len(each.ids) == len(set(each.ids))
-        said = {text(log) for answer in each.served if answer.reading for log in answer.reading.logs}
+        said = {text(log) for response in each.served if response.reading for log in response.reading.logs}
         assert all(is_said(record, said) for record in each.records)
-    if any(answer.is_other_page for answer in spoilt.served):
+    if any(response.is_other_page for response in damaged.served):
         return
-    if spoilt.error is None:
-        assert sorted(spoilt.ids) == sorted(expected.ids)
-        assert healed.ids == []
+    if damaged.error is None:
+        assert sorted(damaged.ids) == sorted(expected.ids)
+        assert next_run.ids == []
     else:
         # A backward walk that did not come to its end starts anew.
-        is_forward = all(answer.order == "ASC" for answer in spoilt.served)
-        assert set(spoilt.ids) | set(healed.ids) == set(expected.ids)
-        assert not is_forward or not set(spoilt.ids) & set(healed.ids)
+        is_forward = all(response.order == "ASC" for response in damaged.served)
+        assert set(damaged.ids) | set(next_run.ids) == set(expected.ids)
+        assert not is_forward or not set(damaged.ids) & set(next_run.ids)
 
 
 CHANGES = st.dictionaries(
@@ -715,7 +715,7 @@ CHANGES = st.dictionaries(
 )
 
 
-def test_unspoilt_runs_end_complete() -> None:
+def test_run_without_faults_is_complete() -> None:
     api = SimulatedApi()
     api.store.grow(23)
     assert run(api).ids == api.store.ids()
@@ -725,7 +725,10 @@ def test_unspoilt_runs_end_complete() -> None:
 @pytest.mark.long
 @given(CHANGES, st.booleans())
 @examples(80)
-def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]], with_total: bool) -> None:  # noqa: FBT001
+def test_full_run_with_damaged_responses_loses_nothing(
+    changes: dict[int, list[Dice]],
+    with_total: bool,  # noqa: FBT001
+) -> None:
     api = SimulatedApi(Options(with_total=with_total))
     api.store.grow(23)
     check_runs(api, None, changes)
@@ -734,7 +737,7 @@ def test_a_full_run_with_spoilt_answers(changes: dict[int, list[Dice]], with_tot
 @pytest.mark.long
 @given(CHANGES, st.sampled_from(["cursor", "anchor", "time", "start_date"]), st.booleans())
 @examples(80)
-def test_a_run_that_goes_on_with_spoilt_answers(
+def test_resumed_run_with_damaged_responses_loses_nothing(
     changes: dict[int, list[Dice]],
     start: str,
     with_total: bool,  # noqa: FBT001
@@ -761,7 +764,7 @@ def test_a_run_that_goes_on_with_spoilt_answers(
 
 @pytest.mark.sample(6)
 @pytest.mark.parametrize("seed", range(20))
-def test_a_command_with_spoilt_answers(
+def test_command_with_damaged_responses_loses_nothing(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock()
@@ -808,11 +811,11 @@ def test_a_command_with_spoilt_answers(
         return run
 
     served: list[Served] = []
-    spoilt = command(changes, None)
-    state = spoilt.state if spoilt.of_type("STATE") else None
+    damaged = command(changes, None)
+    state = damaged.state if damaged.of_type("STATE") else None
     if state and not state["bookmarks"]["activity_logs"].get("query"):
         state = None
-    healed = command({}, state)
-    assert healed.status == 0
-    if not any(answer.is_other_page for answer in served):
-        assert [*spoilt.ids, *healed.ids] == api.store.ids()
+    next_run = command({}, state)
+    assert next_run.status == 0
+    if not any(response.is_other_page for response in served):
+        assert [*damaged.ids, *next_run.ids] == api.store.ids()

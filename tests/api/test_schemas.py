@@ -22,7 +22,7 @@ from tests.support.harness import VENDOR_SCHEMA
 _API = SimulatedApi()
 _API.store.grow(60)
 LOGS = _API.store.logs()
-# One that has every optional field, so that there is something to change everywhere.
+# A log with every optional field, so that each can be changed.
 FULL_LOG: dict[str, Any] = json.loads(
     """
     {"id": "0199c82c-c000-745c-80c4-8412902ea288", "sequenceAccountId": "a", "activityType": "CHANGE",
@@ -50,12 +50,12 @@ NODES = dict(nodes(ACTIVITY_LOGS_SCHEMA))
 METADATA_ELEMENT = "activityLogItems[].metadata[]"
 
 
-def test_the_schema_is_a_valid_json_schema() -> None:
+def test_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(ACTIVITY_LOGS_SCHEMA)
 
 
 @pytest.mark.parametrize("stream", SCHEMAS)
-def test_only_id_and_created_at_are_required_and_all_else_may_be_null(stream: str) -> None:
+def test_schemas_require_only_id_and_created_at(stream: str) -> None:
     for path, node in nodes(SCHEMAS[stream]):
         if path in {"id", "createdAt"}:
             assert node["type"] == "string"
@@ -65,12 +65,12 @@ def test_only_id_and_created_at_are_required_and_all_else_may_be_null(stream: st
 
 
 @pytest.mark.parametrize("path", sorted(NODES.keys() - {METADATA_ELEMENT}))
-def test_every_field_is_described_and_none_is_an_enumeration(path: str) -> None:
+def test_schema_fields_are_described_and_not_enumerations(path: str) -> None:
     assert NODES[path]["description"].endswith(".")
     assert NODES[path].keys().isdisjoint({"enum", "const", "pattern"})
 
 
-def test_created_at_is_a_time_and_the_elements_of_metadata_are_anything() -> None:
+def test_schema_formats_created_at_and_leaves_metadata_open() -> None:
     assert {path for path, node in NODES.items() if "format" in node} == {"createdAt"}
     assert NODES["createdAt"]["format"] == "date-time"
     assert NODES[METADATA_ELEMENT] == {}
@@ -91,7 +91,7 @@ def vendor_nodes() -> dict[str, Mapping[str, Any]]:
 
 
 @pytest.mark.skipif(not VENDOR_SCHEMA.is_file(), reason=f"the vendor's schema is not at {VENDOR_SCHEMA}")
-def test_the_schema_agrees_with_the_vendors() -> None:
+def test_schema_agrees_with_the_vendors() -> None:
     vendors = vendor_nodes()
     assert NODES.keys() - {"unmapped"} == vendors.keys()
     for path, theirs in vendors.items():
@@ -124,7 +124,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 @st.composite
 def changed_logs(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw good logs with one to three fields anywhere dropped, nulled or retyped."""
+    """Draw valid logs with one to three fields removed, set to null or of another type."""
     log: dict[str, Any] = copy.deepcopy(draw(st.sampled_from([FULL_LOG, *LOGS])))
     for _ in range(draw(st.integers(1, 3))):
         container, key = draw(st.sampled_from(places(log) or [({"gone": None}, "gone")]))
@@ -145,7 +145,7 @@ def without_unknown(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def is_accepted(log: dict[str, Any]) -> bool:
-    """Whether msgspec takes a log, unknown fields aside."""
+    """Whether msgspec accepts a log, apart from unknown fields."""
     try:
         msgspec.convert(
             without_unknown(log, ACTIVITY_LOGS_SCHEMA), type_from_schema(ACTIVITY_LOGS_SCHEMA, "Log")
@@ -155,7 +155,7 @@ def is_accepted(log: dict[str, Any]) -> bool:
     return True
 
 
-def test_the_derived_types_accept_and_refuse_what_the_schema_does() -> None:
+def test_derived_types_accept_what_the_schema_accepts() -> None:
     validator = jsonschema.Draft202012Validator(ACTIVITY_LOGS_SCHEMA)
     verdicts = set()
 
@@ -169,7 +169,7 @@ def test_the_derived_types_accept_and_refuse_what_the_schema_does() -> None:
     assert verdicts == {True, False}  # Otherwise the comparison would prove little.
 
 
-def test_a_type_that_the_derivation_does_not_know_is_an_error_not_a_guess() -> None:
+def test_type_from_schema_of_unknown_type_raises() -> None:
     with pytest.raises(NotImplementedError, match="integer"):
         type_from_schema({"type": "object", "properties": {"count": {"type": "integer"}}}, "Log")
 
@@ -177,7 +177,7 @@ def test_a_type_that_the_derivation_does_not_know_is_an_error_not_a_guess() -> N
 # Metadata
 
 
-def test_metadata_is_texts_or_anything_as_the_setting_says() -> None:
+def test_metadata_schema_follows_the_setting() -> None:
     metadata = ["properties", "activityLogItems", "items", "properties", "metadata"]
     for stream, path in (("activity_logs", metadata), ("activity_log_items", ["properties", "metadata"])):
         own = SCHEMAS[stream]
@@ -192,7 +192,7 @@ def test_metadata_is_texts_or_anything_as_the_setting_says() -> None:
 
 
 @pytest.mark.parametrize("schema", [{}, {"properties": {"id": {"type": "string"}, "activityLogItems": True}}])
-def test_a_schema_without_metadata_stays_as_it_is(schema: dict[str, Any]) -> None:
+def test_metadata_schema_without_metadata_is_unchanged(schema: dict[str, Any]) -> None:
     assert to_schema(schema, TEXT) == to_schema(schema, JSON) == schema
 
 

@@ -1,4 +1,4 @@
-"""An answer that says again what it was sent shows no part of a secret, in no line and to no handler."""
+"""A response that echoes the request shows no part of a secret in any log line, whatever the handler."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from tap_sequence.text.secret_mask import SecretMask
 from tests.conftest import count
 from tests.support.echoes import LETTERS_OF_IDS, PLACES, Reply, echo, secret
 from tests.support.harness import run_process
-from tests.support.raw_server import answering, response
+from tests.support.raw_server import answering
+from tests.support.raw_server import response as raw_response
 
 SEED = 20261126
 SHORTEST = 4
@@ -43,7 +44,7 @@ def parts_of(value: str, length: int = SHORTEST) -> set[str]:
 
 
 def shown_parts(output: str, value: str, length: int = SHORTEST) -> set[str]:
-    """Return which parts of a secret are to be read in an output, as they are or with their escapes undone."""
+    """Return the parts of a secret that are readable in an output, with or without escapes."""
     undone = re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), output.replace("\\\\", "\\"))
     return {
         part for part in parts_of(value, length) if part in output or part in undone or part.lower() in output
@@ -51,7 +52,7 @@ def shown_parts(output: str, value: str, length: int = SHORTEST) -> set[str]:
 
 
 class Sinks:
-    """Every kind of handler, with what it wrote or sent in one place."""
+    """All kinds of handlers, and what they wrote or sent."""
 
     def __init__(self) -> None:
         self.console, self.structured = io.StringIO(), io.StringIO()
@@ -125,8 +126,8 @@ def client_for(logger: logging.Logger, reply: Reply) -> SequenceClient:
             + b"\r\n"
         )
     )
-    answer = Response(reply.status, dict(headers.items()), reply.body, is_too_large=False, asked_at=0)
-    setattr(client._transport, "get", lambda *_: answer)  # noqa: B010
+    response = Response(reply.status, dict(headers.items()), reply.body, is_too_large=False, asked_at=0)
+    setattr(client._transport, "get", lambda *_: response)  # noqa: B010
     return client
 
 
@@ -163,14 +164,14 @@ def try_echoes(number: int, seed: int) -> None:
     assert hidden > number / 4
 
 
-def test_no_four_characters_of_a_secret_are_shown() -> None:
+def test_echoed_secret_shows_no_four_characters() -> None:
     try_echoes(120, SEED)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(4))
-def test_no_four_characters_of_a_secret_are_shown_in_6_000_more(seed: int) -> None:
+def test_echoed_secret_shows_no_four_characters_in_6_000_more(seed: int) -> None:
     try_echoes(1_500, SEED + 1 + seed)
 
 
@@ -183,7 +184,7 @@ def run_with_echo(folder: Path, place: int, seed: int, level: str) -> None:
     headers = [
         f"{name}: {value}".replace("\r", "").replace("\n", " ") for name, value in reply.headers.items()
     ]
-    with answering(lambda _: response(reply.status, reply.body, *headers)) as base_url:
+    with answering(lambda _: raw_response(reply.status, reply.body, *headers)) as base_url:
         config = {
             "api_url": base_url,
             "client_id": client_id,
@@ -197,14 +198,14 @@ def run_with_echo(folder: Path, place: int, seed: int, level: str) -> None:
 
 
 @pytest.mark.parametrize("place", range(0, len(PLACES), 4))
-def test_a_process_shows_no_four_characters_either(tmp_path: Path, place: int) -> None:
+def test_process_shows_no_four_characters(tmp_path: Path, place: int) -> None:
     run_with_echo(tmp_path, place, SEED + place, "debug")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("level", ["info", "debug"])
-def test_a_process_shows_no_four_characters_either_wherever_they_stand(tmp_path: Path, level: str) -> None:
+def test_process_shows_no_four_characters_in_any_place(tmp_path: Path, level: str) -> None:
     for place in range(len(PLACES)):
         for seed in range(4):
             run_with_echo(tmp_path, place, SEED + 100 * seed + place, level)

@@ -1,4 +1,4 @@
-"""What is taken out of log lines, and what is left in."""
+"""What is removed from log lines, and what is kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mask_of(**secrets: str) -> SecretMask:
         "ada@localhost",
     ],
 )
-def test_an_address_is_taken_out_however_it_is_written(text: str) -> None:
+def test_clean_address_in_any_spelling_is_removed(text: str) -> None:
     for sentence in (text, f"who: {text}.", f'{{"email":"{text}","n":1}}', f"/logs?actor={text}&x=1"):
         cleaned = clean(sentence).lower()
         assert "<e-mail>" in cleaned
@@ -50,23 +50,23 @@ def test_an_address_is_taken_out_however_it_is_written(text: str) -> None:
     assert clean(f'{{"email":"{text}","n":1}}').endswith('","n":1}')
 
 
-def test_what_is_no_address_stays() -> None:
+def test_without_emails_other_text_is_unchanged() -> None:
     for text in ("", "a @ b", "@override", "page 3 (ASC after cursor YWJj)", "100% of 40", "x = m @ n"):
         assert without_emails(text) == text
 
 
-def test_a_message_stays_on_one_line() -> None:
+def test_clean_text_is_on_one_line() -> None:
     assert clean("a\nb\x1b[2Jc\u2028d") == "a b [2Jc d"
 
 
-def test_a_long_text_is_gone_through_in_no_time() -> None:
+def test_clean_long_text_is_fast() -> None:
     began = time.perf_counter()
     for text in ("x" * 200_000, "x@" * 20_000, '"' * 50_000, "%4" * 50_000, "\\u004" * 20_000):
         clean(text)
     assert time.perf_counter() - began < 5
 
 
-def test_a_secret_is_taken_out_however_it_is_written() -> None:
+def test_mask_secret_in_any_spelling_is_replaced() -> None:
     mask = mask_of(client_id="the-id", client_secret=SECRET)
     basic = base64.b64encode(f"the-id:{SECRET}".encode()).decode()
     for text, masked in (
@@ -81,14 +81,14 @@ def test_a_secret_is_taken_out_however_it_is_written() -> None:
         assert mask.apply(text) == masked
 
 
-def test_of_secrets_within_one_another_nothing_is_left() -> None:
+def test_mask_overlapping_secrets_leaves_nothing() -> None:
     assert (
         mask_of(client_id="abcd", client_secret="abcd-efgh").apply("abcd-efgh abcd")
         == "<client_secret> <client_id>"
     )
 
 
-def test_a_short_secret_leaves_lines_readable() -> None:
+def test_mask_short_secret_leaves_text_readable() -> None:
     mask = mask_of(client_id="a", client_secret="in")
     line = "reading again in a minute: page 1"
     assert mask.apply(line) == line
@@ -97,12 +97,12 @@ def test_a_short_secret_leaves_lines_readable() -> None:
     assert basic not in mask.apply(f"Basic {basic}")
 
 
-def test_nothing_is_taken_out_for_a_secret_that_is_empty() -> None:
+def test_mask_empty_secret_changes_nothing() -> None:
     assert mask_of(client_id="", client_secret="").apply("a line") == "a line"
 
 
 @pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
-def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.Formatter) -> None:
+def test_log_record_is_cleaned_with_arguments_and_traceback(inner: logging.Formatter) -> None:
     MASK.add({"client_id": "the-id", "client_secret": SECRET})
     error = ValueError(f"{SECRET} of ada@example.com")
     with pytest.raises(ValueError, match="of ada"):
@@ -122,7 +122,7 @@ def test_a_line_is_cleaned_with_its_arguments_and_its_traceback(inner: logging.F
 
 
 @pytest.mark.parametrize("inner", [ConsoleFormatter(), StructuredFormatter()])
-def test_a_message_stays_on_one_line_whatever_it_quotes(inner: logging.Formatter) -> None:
+def test_log_record_stays_on_one_line(inner: logging.Formatter) -> None:
     for logger in ("tap-sequence", "urllib3"):
         record = CleaningFactory(logging.LogRecord)(
             logger, logging.WARNING, "p", 1, "cursor %s", ("a\nb\u2028c\rd",), None
@@ -132,5 +132,5 @@ def test_a_message_stays_on_one_line_whatever_it_quotes(inner: logging.Formatter
         assert len(line.splitlines()) == 1
 
 
-def test_a_secret_with_half_a_character_is_no_obstacle() -> None:
+def test_mask_secret_with_lone_surrogate_is_replaced() -> None:
     assert mask_of(client_id="an-id", client_secret="half\ud800").apply("half\ud800") == "<client_secret>"
