@@ -27,7 +27,7 @@ class Arrival(Enum):
     """How a segment's last page relates to the next segment."""
 
     NOT_YET = auto()
-    """It is before it, as far as can be told."""
+    """It is before it, as far as is known."""
     JOINED = auto()
     """The two are one row."""
     MISSED = auto()

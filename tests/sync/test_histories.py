@@ -270,10 +270,10 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         before, is_usual = self.state, self.start_date == self.bound
         self.bound = self._bound_after_run()
-        owed = self._owed()
+        expected = self._expected_ids()
         result = self._run(between_batches=self._grow_by(meanwhile), prefetch_seed=prefetch_seed, empty=empty)
         self._check(result, len(result.ids))
-        assert owed <= self.emitted[self.query], "lost"
+        assert expected <= self.emitted[self.query], "lost"
         # Logs that are created meanwhile can make the run recheck the end, which costs the overlap once more.
         is_usual = is_usual and empty is None and self.fixed_order is None and self.start_date is None
         if not meanwhile and is_usual and before.get("query") == self.query.to_state():
@@ -367,7 +367,7 @@ class Histories(RuleBasedStateMachine):
             self.emitted = {self.query: self.emitted[self.query]}
             self.described = {self.query: known}
 
-    def _owed(self) -> set[str]:
+    def _expected_ids(self) -> set[str]:
         wanted = self.query.activity_log_object_id
         return {
             log["id"]

@@ -79,11 +79,11 @@ class History:
         return self.state
 
     def _run_to_the_end(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
-        owed = set(self.api.store.ids())
+        expected = set(self.api.store.ids())
         run = run_process(self.folder, config, state=state)
         assert run.status == 0, run.stderr
         self._check(run, len(run.ids))
-        assert owed <= self.emitted, "lost"
+        assert expected <= self.emitted, "lost"
 
     def _run_until_a_signal(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
         signum = self.rng.choice(list(STATUSES))

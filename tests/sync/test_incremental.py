@@ -556,10 +556,10 @@ def test_backward_walk_while_list_rolls_emits_all_new_logs() -> None:
         for log_id in api.store.ids()[:3]:
             api.store.remove(log_id)
 
-    owed = set(api.store.ids()) - set(first.ids)
+    expected = set(api.store.ids()) - set(first.ids)
     state = {**first.states[-1], "cursor": "Zm9yZ290dGVu"}
     second = run(api, state, now=long_after, between_batches=roll)
-    assert owed & set(api.store.ids()) <= set(second.ids)
+    assert expected & set(api.store.ids()) <= set(second.ids)
     assert not set(first.ids) & set(second.ids)
 
 
