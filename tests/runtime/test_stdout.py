@@ -68,7 +68,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     reads=st.lists(st.integers(0, 70_000), max_size=60),
     is_blocking=st.booleans(),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_whatever_is_read_the_output_ends_at_a_lines_end_when_it_is_given_up(
     writes: list[list[int]], reads: list[int], *, is_blocking: bool
 ) -> None:

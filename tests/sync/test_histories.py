@@ -390,7 +390,7 @@ def _position(state: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_no_history_loses_or_repeats_a_log() -> None:
     run_state_machine_as_test(
-        Histories, settings=settings(max_examples=80, stateful_step_count=25, phases=PHASES)
+        Histories, settings=settings(max_examples=50, stateful_step_count=25, phases=PHASES)
     )
 
 

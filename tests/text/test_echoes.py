@@ -162,7 +162,7 @@ def try_echoes(number: int, seed: int) -> None:
 
 
 def test_no_four_characters_of_a_secret_are_shown() -> None:
-    try_echoes(120, SEED)
+    try_echoes(80, SEED)
 
 
 @pytest.mark.long
