@@ -32,7 +32,7 @@ def test_rows_have_unique_names_and_cover_every_kind_of_difference() -> None:
     assert set(DRIFTS) - tried <= fields
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(6)
 @pytest.mark.timeout(900)  # The first waits for all to be run.
 @pytest.mark.parametrize("name", NAMES)
 def test_difference_loses_and_repeats_no_log_and_stops_no_pipeline(

@@ -140,6 +140,12 @@ MODULES = {
     if not path.is_relative_to(PACKAGE / "simulator")
 }
 ERRORS = error_classes()
+RAISED = {
+    name
+    for path, module in MODULES.items()
+    if PACKAGE / "errors" not in path.parents
+    for name in names_used(module)
+}
 TEMPLATES = {template for error in ERRORS if re.search(r"\w", template := template_of(error))}
 MESSAGES = {
     *(text.strip() for module in MODULES.values() for text in messages_of(module)),
@@ -171,13 +177,7 @@ def test_rows_have_a_cause_and_a_cure() -> None:
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 def test_error_class_has_a_kind_and_is_raised(error: type[TapSequenceError]) -> None:
     assert isinstance(error.kind, FailureKind)
-    raised = {
-        name
-        for path, module in MODULES.items()
-        if PACKAGE / "errors" not in path.parents
-        for name in names_used(module)
-    }
-    assert error.__name__ in raised or error.__subclasses__()
+    assert error.__name__ in RAISED or error.__subclasses__()
 
 
 def test_messages_of_a_module_are_found() -> None:

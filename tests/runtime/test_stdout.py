@@ -68,7 +68,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     reads=st.lists(st.integers(0, 70_000), max_size=60),
     is_blocking=st.booleans(),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_write_that_is_given_up_ends_at_the_end_of_a_line(
     writes: list[list[int]], reads: list[int], *, is_blocking: bool
 ) -> None:

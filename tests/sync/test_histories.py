@@ -394,7 +394,7 @@ def _position(state: dict[str, Any]) -> tuple[Any, ...]:
 
 def test_histories_lose_and_repeat_no_log() -> None:
     run_state_machine_as_test(
-        Histories, settings=settings(max_examples=80, stateful_step_count=25, phases=PHASES)
+        Histories, settings=settings(max_examples=50, stateful_step_count=25, phases=PHASES)
     )
 
 

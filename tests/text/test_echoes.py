@@ -165,7 +165,7 @@ def try_echoes(number: int, seed: int) -> None:
 
 
 def test_echoed_secret_shows_no_four_characters() -> None:
-    try_echoes(120, SEED)
+    try_echoes(80, SEED)
 
 
 @pytest.mark.long
