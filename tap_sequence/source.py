@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
-from tap_sequence.api.addresses import API_URLS, DEFAULT_PORTS, canonical_url
+from tap_sequence.api.addresses import API_URLS, canonical_url, host_of
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.catalog import ACTIVITY_LOGS
@@ -97,7 +96,7 @@ class Source:
         """What the cursors of this run belong to."""
         # The simulator's port differs from run to run; its logs do not.
         return Query(
-            DEMO if self.settings.is_demo else _host(self.base_url),
+            DEMO if self.settings.is_demo else host_of(self.base_url),
             self.settings.api_version,
             self.settings.activity_log_object_id,
             self.settings.activity_log_object_entity_id,
@@ -296,11 +295,3 @@ class Source:
         if differences:
             parts.append(differences)
         return ", ".join(parts)
-
-
-def _host(url: str) -> str:
-    """Return host, port and path of a URL, written the same for all spellings of the same place."""
-    parts = urlsplit(url)
-    host, _, port = parts.netloc.rpartition(":") if parts.port else (parts.netloc, "", "")
-    is_usual = parts.port == DEFAULT_PORTS[parts.scheme]
-    return host.lower() + ("" if is_usual or not port else f":{port}") + parts.path

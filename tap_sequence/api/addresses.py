@@ -16,7 +16,7 @@ API_URLS = {
 }
 """Base URLs of the vendor's environments (published OpenAPI, `servers`)."""
 
-DEFAULT_PORTS = {"https": 443, "http": 80}
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 # What all URL parsers read the same way.
 _PLAIN_URL = re.compile(
@@ -86,3 +86,11 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def host_of(url: str) -> str:
+    """Return host, port and path of a canonical URL, the same for all spellings of the same place."""
+    parts = urlsplit(url)
+    host, _, port = parts.netloc.rpartition(":") if parts.port else (parts.netloc, "", "")
+    is_default = parts.port == _DEFAULT_PORTS[parts.scheme]
+    return host.lower() + ("" if is_default or not port else f":{port}") + parts.path

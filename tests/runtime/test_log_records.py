@@ -169,7 +169,7 @@ def test_secret_in_a_number_variable_is_not_shown(
 ) -> None:
     variables = {**known, "TAP_SEQUENCE_PAGE_SIZE": CLIENT_SECRET}
     stderr = run_from_environment(tmp_path, variables, in_file=in_file)
-    assert "page_size (from TAP_SEQUENCE_PAGE_SIZE) cannot be read" in stderr
+    assert "page_size (from TAP_SEQUENCE_PAGE_SIZE) must be an integer from 1 to 100" in stderr
     assert_clean(stderr)
 
 

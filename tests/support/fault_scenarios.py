@@ -380,7 +380,12 @@ SCENARIOS: Sequence[Scenario] = (
     *FORWARD,
     *RESUMED,
     Scenario(
-        "400 for the saved cursor", COMPLETE, (7, 9), ["1=400"], ["saved cursor", "backward"], Walk.REFUSED
+        "400 for the saved cursor",
+        COMPLETE,
+        (7, 9),
+        ["1=400"],
+        ["Saved cursor", "newest first"],
+        Walk.REFUSED,
     ),
     *BACKWARD,
 )

@@ -351,7 +351,7 @@ def test_killed_run_next_run_emits_all_the_rest(cursor_kind: CursorKind, kill_af
 
 
 @pytest.mark.parametrize("logs", [5_000, pytest.param(20_000, marks=pytest.mark.long)])
-def test_a_kill_late_in_a_long_backfill_costs_only_what_is_left(logs: int) -> None:
+def test_run_after_kill_late_in_long_backfill_reads_only_the_rest(logs: int) -> None:
     api = account(logs)
     left = logs // 4
     with pytest.raises(KilledError) as killed:
