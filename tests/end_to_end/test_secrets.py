@@ -140,7 +140,7 @@ def test_permanent_outage_ends_soon_after_the_budget_with_one_line(
     for words in (
         f"page 2 (ASC after cursor {cursor})",
         "status 500, SimulatedFault",
-        "tries in",
+        "attempts in",
         "Run again",
     ):
         assert words in error
