@@ -91,7 +91,7 @@ def test_with_skip_logs_that_cannot_be_used_are_left_out_and_counted(
     run = run_process(tmp_path, config_for(simulator, invalid_logs="skip", max_in_flight_requests=1))
     ids = simulator.store.ids()
     assert (run.status, run.ids) == (0, ids[:199] + ids[200:])
-    assert len([line for line in run.warnings if "left out" in line]) == 1
+    assert len([line for line in run.warnings if "is skipped (invalid_logs is skip)" in line]) == 1
     assert "1 log skipped as invalid" in run.stderr
 
 
