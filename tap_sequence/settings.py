@@ -19,7 +19,7 @@ from tap_sequence.sync.timestamps import parse_timestamp
 
 DEMO = "demo"
 
-# To Python `$` is the place before a newline at the end, too.
+# In Python, `$` also matches before a trailing newline.
 HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$(?!\n)"
 _SECRET = {"secret": True, "writeOnly": True}
 
@@ -27,7 +27,7 @@ _Text = Annotated[str, Meta(min_length=1)]
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """The settings of a run. The one declaration: the type of each field says what the setting takes.
+    """The settings of a run. Each is declared only here: the type of its field says what it must be.
 
     A setting that is None was not given, and has no default.
     """

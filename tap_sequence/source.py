@@ -24,9 +24,10 @@ from tap_sequence.runtime.progress import Progress, RunStats, counted, display_f
 from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
+from tap_sequence.sync.checkpoints import Checkpoints, Sink
 from tap_sequence.sync.incremental import IncrementalReader
 from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage, SortOrder
-from tap_sequence.sync.run import Checkpoints, Sink, run
+from tap_sequence.sync.run import run
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
 from tap_sequence.text.redaction import excerpt

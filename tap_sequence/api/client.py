@@ -6,7 +6,6 @@ means, `tap_sequence.api.retries` the retry policy.
 
 from __future__ import annotations
 
-import copy
 import logging
 import random
 import threading
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol, Self
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from tap_sequence.api.byte_budget import ByteBudget, Reserve
@@ -60,7 +59,7 @@ class ClientSettings(Protocol):
 
 @dataclass(slots=True)
 class Traffic:
-    """What was sent so far, to all endpoints.
+    """What was sent so far.
 
     Attributes:
         requests: Number of requests, retries included.
@@ -103,9 +102,12 @@ class SequenceClient:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._base_url = base_url
+        self._url = base_url + endpoint.path
+        self._filters = {
+            parameter: getattr(settings, setting) for parameter, setting in endpoint.filters.items()
+        }
         self._settings = settings
-        self._bind(endpoint, decoder)
+        self._decoder = decoder
         self._logger = logger
         self._now = now
         self._sleep = sleep
@@ -128,19 +130,6 @@ class SequenceClient:
             now=now,
             monotonic=monotonic,
         )
-
-    def _bind(self, endpoint: Endpoint, decoder: PageDecoder) -> None:
-        self._url = self._base_url + endpoint.path
-        self._filters = {
-            parameter: getattr(self._settings, setting) for parameter, setting in endpoint.filters.items()
-        }
-        self._decoder = decoder
-
-    def for_endpoint(self, endpoint: Endpoint, decoder: PageDecoder) -> Self:
-        """Return a client of another endpoint that shares connections, rate limit and traffic with this one."""
-        client = copy.copy(self)
-        client._bind(endpoint, decoder)  # noqa: SLF001  # a copy of its own
-        return client
 
     def fetch(self, request: PageRequest, *, limit: int | None = None) -> Page:
         """Return one page.

@@ -23,12 +23,12 @@ _LARGE_BURST = 40
 _DROP = 0.9
 """After a refusal, the rate drops to this share of what the API accepted in the previous minute."""
 _SHORT_DROP, _SHORT_DEEP_DROP = 0.95, 0.7
-"""If the limit has a short window, it drops to this share of the current rate; the second if refusals follow each other
-closely."""
+"""If the limit has a short window, the rate drops to this share of the current rate; to the second if refusals follow in quick
+succession."""
 _SHORT_SECONDS = 5.0
 """A limit with a shorter Retry-After has a short window: the requests of a whole minute say nothing about it."""
 _SHORT_LIMITS_FROM = 300.0
-"""Requests per minute below which every limit is treated as one of a minute: bursts alone could not keep to it."""
+"""Below this rate, every limit is treated as per-minute: limiting bursts alone is too coarse."""
 _RECOVERY = 1.05
 """The rate recovers by this factor every minute, up to the configured one: a limit of 100 a minute with a configured rate of
 1,200 is exceeded once every few minutes."""
@@ -112,12 +112,18 @@ class RateLimiter:
             if not self._accepted_since_refusal or sent_at <= self._refused_at:
                 return
             now, rate = self._monotonic(), self._rate()
-            of_now = (_SHORT_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _SHORT_DROP) * rate
+            short_window_rate = (
+                _SHORT_DEEP_DROP if now - self._refused_at < _SHORT_SECONDS else _SHORT_DROP
+            ) * rate
             self._is_short = retry_after is not None and retry_after <= _SHORT_SECONDS
             self._limits_minute = not self._is_short or rate < _SHORT_LIMITS_FROM
-            self._rate_if_short = of_now if retry_after is None and rate >= _SHORT_LIMITS_FROM else None
+            self._rate_if_short = (
+                short_window_rate if retry_after is None and rate >= _SHORT_LIMITS_FROM else None
+            )
             self._drop_to(
-                min(self._of_last_minute(now, retry_after), rate) if self._limits_minute else of_now
+                min(self._rate_from_last_minute(now, retry_after), rate)
+                if self._limits_minute
+                else short_window_rate
             )
             self._reduced_at = max(now, self._held_until)
             self._refused_at = now
@@ -134,7 +140,7 @@ class RateLimiter:
             if self._rate_if_short is None or sent_at <= self._refused_at:
                 return
             if sent_at - self._refused_at < _SHORT_SECONDS:
-                # The API did not say how long to wait, and it did not take long.
+                # There was no Retry-After, yet a request was accepted soon after the refusal: the window is short.
                 self._is_short, self._limits_minute = True, False
                 self._drop_to(self._rate_if_short)
             self._rate_if_short = None
@@ -146,8 +152,8 @@ class RateLimiter:
             is_fast = rate >= _SHORT_LIMITS_FROM
             self._recovery_seconds = _SHORT_RECOVERY_SECONDS if is_fast else 2 * _SHORT_RECOVERY_SECONDS
 
-    def _of_last_minute(self, now: float, retry_after: float | None) -> float:
-        """Return a rate below what was accepted in the last minute: if the limit is one of a minute, that was the limit."""
+    def _rate_from_last_minute(self, now: float, retry_after: float | None) -> float:
+        """Return a rate below what was accepted in the last minute: if the limit is per-minute, that was the limit."""
         self._forget_before(now - _MINUTE)
         seconds = _MINUTE
         if retry_after is not None:

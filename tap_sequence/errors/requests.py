@@ -60,7 +60,7 @@ class RequestError(TapSequenceError):
 
 @dataclass(eq=False)
 class RefusedError(RequestError):
-    """The API refused the request with a status that does not change when the request is repeated."""
+    """The API refused the request with a status that repeating the request cannot change."""
 
     kind = FailureKind.CONFIG
     template = (
@@ -71,7 +71,7 @@ class RefusedError(RequestError):
 
 
 class BadRequestError(RefusedError):
-    """The API refused this very request. If its cursor comes from an earlier run, the API no longer accepts that cursor."""
+    """The API refused this particular request (400, 404, 409, 410 or 422): perhaps it no longer accepts the cursor."""
 
 
 @dataclass(eq=False)
@@ -93,8 +93,8 @@ class RedirectError(RequestError):
 
     kind = FailureKind.CONFIG
     template = (
-        "Request for {request} was redirected to {host}. Redirects are not followed, so that your credentials go nowhere "
-        "else. Check api_url; remove it to use the address of environment."
+        "Request for {request} was redirected to {host}. Redirects are not followed, so that your credentials are not sent "
+        "to another host. Check api_url, or remove it to use the default address of the environment."
     )
     host: str
 

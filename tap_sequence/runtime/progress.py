@@ -22,9 +22,9 @@ else:
 LINE_EVERY_SECONDS = 30.0
 BAR_EVERY_SECONDS = 0.5
 
-_MOST_LOGS = 10**12
-_SECONDS_TO_SETTLE = 3.0
-_NARROWEST_WITH_BAR = 70
+_MAX_PLAUSIBLE_TOTAL = 10**12
+_SECONDS_BEFORE_ESTIMATE = 3.0
+_MIN_COLUMNS_FOR_BAR = 70
 
 _BAR = "{percentage:3.0f} % |{bar}| {desc}"
 _BAR_WITHOUT_TOTAL = "{desc}"
@@ -56,7 +56,7 @@ class RunStats:
     @property
     def seconds_left(self) -> float | None:
         """Estimated remaining seconds at the current rate; None if there is no estimate yet."""
-        if self.total is None or not self.rate or self.seconds < _SECONDS_TO_SETTLE:
+        if self.total is None or not self.rate or self.seconds < _SECONDS_BEFORE_ESTIMATE:
             return None
         return max(0, self.total - self.read) / self.rate
 
@@ -171,7 +171,7 @@ class Bar(Display):
         self._bar.n = stats.read
         # tqdm ignores a total that is exceeded.
         self._bar.total = None if stats.total is None else max(stats.total, stats.read)
-        has_bar = bool(stats.total) and _size(self._terminal).columns >= _NARROWEST_WITH_BAR
+        has_bar = bool(stats.total) and _size(self._terminal).columns >= _MIN_COLUMNS_FOR_BAR
         self._bar.bar_format = _BAR if has_bar else _BAR_WITHOUT_TOTAL
         self._bar.set_description_str(stats.describe(with_share=not has_bar), refresh=False)
         self._on_terminal(self._bar.refresh)
@@ -216,7 +216,7 @@ class Progress(AbstractContextManager["Progress"]):
         self.stats.emitted += emitted
         self.stats.seen += seen
         # An impossible total gives no estimate.
-        self.stats.total = total if total is not None and 0 <= total <= _MOST_LOGS else None
+        self.stats.total = total if total is not None and 0 <= total <= _MAX_PLAUSIBLE_TOTAL else None
         if self.seconds_to_tick() <= 0:
             self.tick()
 

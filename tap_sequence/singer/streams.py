@@ -1,4 +1,4 @@
-"""The streams of the catalog, as classes for the SDK."""
+"""The streams of `tap_sequence.catalog` as classes for the SDK. To add a stream, edit the catalog."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class BackwardReader:
                 is_newer = request.order is SortOrder.DESCENDING and not has_met_anchor
                 has_met_anchor = has_met_anchor or not goal.isdisjoint(page.ids())
                 if is_newer or (request.order is SortOrder.ASCENDING and (has_met_anchor or not goal)):
-                    bookmark.settle(record.id for record in wanted)
+                    bookmark.mark_final(record.id for record in wanted)
                 newest = _newest_of(newest, wanted)
                 yield RecordPage(wanted, read=len(page.records), seen=0)
                 if scan.has_come_back and page.after is not None:

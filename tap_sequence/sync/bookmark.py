@@ -57,8 +57,8 @@ class Bookmark:
         """The same in microseconds since 1970."""
         self.lookback = lookback_seconds * MICROSECONDS
         """How late a record may become visible, in microseconds."""
-        # The state to write until something was read: a run that read nothing must not change it.
-        self._loaded: Mapping[str, Any] | None = {}
+        # The loaded state, which is written back as it is until the run reads something; then None.
+        self._unchanged_state: Mapping[str, Any] | None = {}
         self._seen = SeenIds()
         # Of the page in progress.
         self._emitted_ids: list[str] = []
@@ -86,7 +86,7 @@ class Bookmark:
         """
         saved = read_state(state)
         bookmark = cls(query, lookback_seconds, streams)
-        bookmark._loaded = dict(state)
+        bookmark._unchanged_state = dict(state)
         if saved.query is not None and not query.is_saved_as(saved.query):
             bookmark.start = Start.OTHER_QUERY
             return bookmark
@@ -96,7 +96,7 @@ class Bookmark:
             )
         bookmark._load_time(saved)
         # An earlier version skipped all records if its start_date was later than any of them.
-        has_skipped_all = saved.is_nothing_emitted and not bookmark.has_start_date and saved.has_records
+        has_skipped_all = saved.emitted_nothing and not bookmark.has_start_date and saved.has_records
         if bookmark.edit is not Edit.SET_BACK and not has_skipped_all:
             bookmark.start, bookmark.position = saved_position(saved)
             # Their times are not saved; none can be later than the greatest.
@@ -125,8 +125,8 @@ class Bookmark:
 
         Every key is always present: tools that merge states would keep the old value of a missing key.
         """
-        if self._loaded is not None:
-            return dict(self._loaded)
+        if self._unchanged_state is not None:
+            return dict(self._unchanged_state)
         position = self.position
         return {
             "replication_key": REPLICATION_KEY,
@@ -150,7 +150,7 @@ class Bookmark:
         return record_id in self._seen
 
     def new(self, records: Iterable[Record]) -> list[Record]:
-        """Return the records that no run has read, each once."""
+        """Return the records that are not in the deduplication window, each once."""
         return list({record.id: record for record in records if record.id not in self._seen}.values())
 
     def is_wanted(self, record: Record) -> bool:
@@ -201,7 +201,7 @@ class Bookmark:
 
     def emitted(self, record: Record) -> None:
         """A record of the page in progress was written."""
-        self._loaded = None
+        self._unchanged_state = None
         self._advance(record)
         self._seen.meet(record, self._page)
         self._emitted_ids.append(record.id)
@@ -216,7 +216,7 @@ class Bookmark:
         """
         if not records:
             return
-        self._loaded = None
+        self._unchanged_state = None
         ids = [record.id for record in records]
         repeated = len(self._last_page.intersection(ids))
         if self._page > 0 and self._settled and self.is_settled(records[0], asked_at):
@@ -225,7 +225,7 @@ class Bookmark:
                 before += to_anchor - self._walked_to_anchor
             self.position = Position(cursor, Anchor.at(records[0]), tuple(self._last_ids), before)
             self._walked_to_anchor = to_anchor
-            self._seen.pass_to(self._page, self._bound)
+            self._seen.advance_to(self._page, self._bound)
         # If the whole page was emitted just now, its ids are in this order already.
         if ids != self._emitted_ids:
             for record in records:
@@ -244,7 +244,7 @@ class Bookmark:
         Args:
             total: `totalResultSize`, if known; the end of the next run is compared with it.
         """
-        self._loaded = None
+        self._unchanged_state = None
         if self.latest is not None:
             self._seen.forget_unmet(self.latest - self.lookback)
         if total is not None:
@@ -259,13 +259,13 @@ class Bookmark:
         """How many records are before the anchor is not known any more."""
         self.position = replace(self.position, records_before=None)
 
-    def settle(self, ids: Iterable[str]) -> None:
+    def mark_final(self, ids: Iterable[str]) -> None:
         """Take records as final: a walk that reads them does not emit them."""
         self._seen.carry(ids, self.latest or 0)
 
     def reached_back(self, start_date: int, newest: Record | None) -> None:
         """All records since an earlier `start_date` were emitted as well; `newest` is the newest of them."""
-        self._loaded = None
+        self._unchanged_state = None
         self.start_date = start_date
         if newest is not None:
             self._advance(newest)
@@ -278,7 +278,7 @@ class Bookmark:
             read: All records from the anchor on, and older ones within the lookback; oldest first.
             newest: The emitted record with the greatest `createdAt`, if any was emitted.
         """
-        self._loaded = None
+        self._unchanged_state = None
         if newest is not None:
             self._advance(newest)
         self.position = position

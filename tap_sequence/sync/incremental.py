@@ -215,7 +215,7 @@ class IncrementalReader:
         for request, page in pages if goal else ():
             known = [place for place, record in enumerate(page.records, 1) if record.id in goal]
             if known:
-                bookmark.settle([*goal, *(record.id for record in page.records[: known[-1]])])
+                bookmark.mark_final([*goal, *(record.id for record in page.records[: known[-1]])])
                 yield from self._to_newest(chain([(request, page)], pages))
                 return
         # None of these records exists any more, so all records are newer.

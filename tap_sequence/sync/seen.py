@@ -46,7 +46,7 @@ class SeenIds:
         self._passed = []
 
     def meet(self, record: Record, page: int) -> None:
-        """Add a record that this walk has read on its page of this number."""
+        """Add a record that this walk read on page `page`."""
         self._carried.pop(record.id, None)
         self._met.pop(record.id, None)
         self._met[record.id] = (record.created_at, page)
@@ -56,8 +56,8 @@ class SeenIds:
         self._carried = {}
         self._met = {record.id: (record.created_at, page) for record in records}
 
-    def pass_to(self, page: int, bound: float) -> None:
-        """Forget records met before a page, to which the cursor now leads, except those created since `bound`."""
+    def advance_to(self, page: int, bound: float) -> None:
+        """Forget records met before page `page`, which the saved cursor now leads to, except those created since `bound`."""
         passed = []
         for record_id, (created_at, number) in self._met.items():
             if number == page:

@@ -81,7 +81,7 @@ class SavedState(msgspec.Struct):
             msg = f"replication_key must be {REPLICATION_KEY}"
             raise ValueError(msg)
         if self.partitions:
-            msg = "partitions must be empty: this stream has none"
+            msg = "partitions must be empty: this stream is not partitioned"
             raise ValueError(msg)
         for key in (
             "replication_key_value",
@@ -103,7 +103,7 @@ class SavedState(msgspec.Struct):
         return bool(self.recent_ids) or (self.anchor_id is not None and self.anchor_created_at is not None)
 
     @property
-    def is_nothing_emitted(self) -> bool:
+    def emitted_nothing(self) -> bool:
         """Whether a run of the same query wrote it without having emitted anything."""
         return self.query is not None and self.replication_key_value is None
 
@@ -124,7 +124,7 @@ class SavedState(msgspec.Struct):
         return Edit.SET_BACK if is_back else Edit.SET_FORWARD
 
 
-_PLACES = {"query", "cursor", "replication_key_value"}
+_RESUME_KEYS = {"query", "cursor", "replication_key_value"}
 """Without any of these, a state does not say where to resume."""
 
 _SDK_KEYS = {"progress_markers", "replication_key", "replication_key_signpost", "starting_replication_value"}
@@ -137,10 +137,8 @@ def read_state(state: Mapping[str, Any]) -> SavedState:
     Raises:
         UnreadableStateError: A key is not what it must be, or the state does not say where to resume.
     """
-    if not (state.keys() & _PLACES) and state.keys() - _SDK_KEYS:
-        problem = (
-            f"it has none of the keys {', '.join(sorted(_PLACES))}, only {excerpt(', '.join(sorted(state)))}"
-        )
+    if not (state.keys() & _RESUME_KEYS) and state.keys() - _SDK_KEYS:
+        problem = f"it has none of the keys {', '.join(sorted(_RESUME_KEYS))}, only {excerpt(', '.join(sorted(state)))}"
         raise UnreadableStateError(FIRST_STREAMS[0], problem)
     try:
         saved = msgspec.convert(dict(state), SavedState)

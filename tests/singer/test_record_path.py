@@ -14,7 +14,7 @@ from singer_sdk.exceptions import AbortedSyncPausedException
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.singer.tap import SequenceTap
-from tap_sequence.sync import run as run_module
+from tap_sequence.sync import checkpoints as checkpoints_module
 from tests.support.harness import Recorder, Run, config_for, discover, select
 
 Simulate = Callable[..., Simulator]
@@ -113,7 +113,7 @@ def test_record_limit_of_the_sdk_is_kept(simulate: Simulate, monkeypatch: pytest
 def test_state_within_a_page_describes_only_the_records_before_it(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch, stream_maps: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_RECORDS", 40)
+    monkeypatch.setattr(checkpoints_module, "CHECKPOINT_EVERY_RECORDS", 40)
     recorder = written(config_for(simulate(100), stream_maps=stream_maps))
     kinds = "".join(message["type"][0] for message in recorder.messages if message["type"] != "SCHEMA")
     assert re.findall("R+", kinds) == ["R" * 40, "R" * 40, "R" * 20]

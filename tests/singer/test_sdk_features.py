@@ -11,7 +11,7 @@ import pytest
 
 from tap_sequence.simulator import Fault, Simulator
 from tap_sequence.singer.tap import SequenceTap
-from tap_sequence.sync import run as run_module
+from tap_sequence.sync import checkpoints as checkpoints_module
 from tests.support.harness import STREAMS, as_sent, config_for, discover, run_here, run_process, select
 
 Simulate = Callable[..., Simulator]
@@ -145,7 +145,7 @@ def test_state_is_written_while_waiting_for_a_page(
     simulate: Simulate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normally every 30 seconds; here every 50 milliseconds, with 300 for a page."""
-    monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoints_module, "CHECKPOINT_EVERY_SECONDS", 0.05)
     simulator = simulate(250, latency=(0.3, 0.3))
     run = run_here(config_for(simulator))
     assert run.ids == simulator.store.ids()

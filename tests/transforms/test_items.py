@@ -16,7 +16,7 @@ from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.errors import CatalogError
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.tap import SequenceTap
-from tap_sequence.sync import run as run_module
+from tap_sequence.sync import checkpoints as checkpoints_module
 from tap_sequence.transforms.items import ItemRows
 from tests.support.harness import (
     STREAMS,
@@ -280,7 +280,7 @@ def test_state_describes_complete_logs_before_it(
     selected: Sequence[str],
     stream_maps: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_RECORDS", 40)
+    monkeypatch.setattr(checkpoints_module, "CHECKPOINT_EVERY_RECORDS", 40)
     simulator = simulate(200)
     config = config_for(simulator, stream_maps=stream_maps)
     messages = run_here(config, catalog=catalog_of(config, *selected)).messages
