@@ -54,8 +54,10 @@ class Fork:
         self.wait(SECONDS_TO_HANG)
 
     def send_signal(self, signum: int) -> None:
+        # As subprocess.Popen: the process may end in between.
         if self.poll() is None:
-            os.kill(self.pid, signum)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
     def poll(self) -> int | None:
         """Return the exit status, or None while the process runs."""
