@@ -42,7 +42,7 @@ _LATE = 150 * _SECOND
 REQUESTS = (9, 5, 8)
 """Most requests of each run: its pages, the pages of the lookback's overlap, and two to four more."""
 LOGS_VALIDATED = 25
-BUDGET_SECONDS = 5
+BUDGET_SECONDS = 10
 
 NAMES_THE_SETTING = ("invalid_logs",)
 SKIP = {"invalid_logs": "skip"}

@@ -551,7 +551,7 @@ def test_airflow_scheduler_loads_two_accounts_at_a_time(engine: Engine, accounts
     states = [account.folder / "state.json" for account in accounts]
     with engine.serve("airflow", "api-server"):
         # Tasks report to it.
-        _wait_until(lambda: is_listened_on(port), 120)
+        _wait_until(lambda: is_listened_on(port), 240)
         # The DAG is not paused, so that the hour that has begun is due.
         with (
             engine.serve("airflow", "dag-processor"),

@@ -31,7 +31,7 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=120,
+        timeout=220,
         check=False,
     )
 

@@ -1,4 +1,4 @@
-"""RECORDs match their SCHEMA whatever the catalog: an older one, one edited by hand, or one of another tool."""
+"""RECORD messages match their SCHEMA whatever the catalog: an older one, one edited by hand, or one of another tool."""
 
 from __future__ import annotations
 
