@@ -53,28 +53,25 @@ def copy_project(folder: Path, *plugins: str) -> Path:
 
 
 def new_project(folder: Path, pip_url: str | Path) -> Path:
-    """Make a project as a user who has one, add the tap with meltano-plugin.yml, and target-jsonl; return where it is.
+    """Make a project as a user has one, with target-jsonl, and next to it a copy of meltano-plugin.yml.
 
     Args:
-        folder: Where it is made.
+        folder: Where both are made.
         pip_url: What to install the tap from, in place of the address that meltano-plugin.yml names.
     """
     done = meltano(folder, "init", "project", "--no-usage-stats")
     assert done.returncode == 0, done.stderr
     project = folder / "project"
-    file = folder / PLUGIN.name
     text, replaced = re.subn(
         "^pip_url: .*$", f"pip_url: {pip_url}", PLUGIN.read_text(encoding="utf-8"), flags=re.MULTILINE
     )
     assert replaced == 1
-    file.write_text(text, encoding="utf-8")
+    (folder / "tap-sequence.yml").write_text(text, encoding="utf-8")
     meltano_yml = project / "meltano.yml"
     content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
     loader = {**LOADERS["target-jsonl"], "config": {"destination_path": "output", "do_timestamp_file": False}}
     content["plugins"] = {"loaders": [loader]}
     meltano_yml.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    added = meltano(project, "add", "--plugin-type", "extractor", "tap-sequence", "--from-ref", str(file))
-    assert added.returncode == 0, added.stderr
     installed = meltano(project, "install", "target-jsonl")
     assert installed.returncode == 0, installed.stderr
     return project
