@@ -78,7 +78,7 @@ class IncrementalReader:
         if start is Start.OTHER_QUERY:
             self._logger.warning(
                 "The state belongs to another query: the run changes %s. Its cursor is not used: the activity log is read as "
-                "without a state. If that is not what you want, set the old value again and run with the same state.",
+                "without a state. If you do not want that, run again with the old value and the state from before this run.",
                 self._bookmark.query_changes,
             )
         if start in {Start.NOTHING, Start.OTHER_QUERY}:
