@@ -1,7 +1,7 @@
 """Draws docs/pictures/*.svg from real runs: `uv run --group pictures python -m docs.pictures`.
 
 The progress bar is what the tap shows on a terminal of 100 columns in the middle of a run; the table is the answer of
-DuckDB to the query above it, over the records of the demo account. The pictures load nothing from anywhere.
+DuckDB to the query in README.md, over the records of the demo account. The pictures load nothing from anywhere.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import duckdb
 import pyte
 from rich import box
 from rich.console import Console
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Options, SimulatedApi, Simulator, UnknownCursor
-from tests.support.harness import TAP, environment
+from tests.support.harness import ROOT, TAP, environment
+from tests.support.pages import blocks
 from tests.support.terminal import COLUMNS, screens
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -33,21 +33,6 @@ LOGS = 40_000
 LATENCY = (0.15, 0.25)
 SHARE = 0.6
 """Of the run's logs: how far the run is on the picture of the bar."""
-
-QUERY = """\
--- Who changed the most invoices this week?
-SELECT item.activityLogActor.email AS who,
-       count(*) AS changes,
-       count(DISTINCT item.activityLogObject.entityId) AS invoices,
-       max(createdAt::TIMESTAMP) AS last
-FROM (SELECT createdAt, unnest(activityLogItems) AS item
-      FROM read_json('output/demo/activity_logs.jsonl'))
-WHERE item.activityLogObject.entityType = 'INVOICE'
-  AND createdAt::TIMESTAMP >= date_trunc('week', now() AT TIME ZONE 'UTC')
-  AND who IS NOT NULL
-GROUP BY who
-ORDER BY changes DESC
-"""
 
 # That of rich, without the fonts that it loads from a host.
 SVG = """\
@@ -95,7 +80,7 @@ def lines_of(screen: pyte.Screen) -> list[Text]:
 _COLOURS = {"default": "default", "brown": "yellow", "brightblack": "bright_black"}
 
 
-def draw(name: str, title: str, content: Sequence[Text | Syntax | Table], columns: int = COLUMNS) -> Path:
+def draw(name: str, title: str, content: Sequence[Text | Table], columns: int = COLUMNS) -> Path:
     """Draw what a terminal shows into a file."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(
@@ -153,7 +138,7 @@ def _lines_in(path: Path) -> int:
 
 
 def draw_answer() -> Path:
-    """Draw a query and its answer."""
+    """Draw the answer to the query in README.md."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "config.json").write_text('{"environment": "demo"}', encoding="utf-8")
@@ -170,7 +155,8 @@ def draw_answer() -> Path:
         loaded.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         with duckdb.connect() as database:
             database.execute("SET file_search_path = ?", [str(folder)])
-            answer = database.execute(QUERY)
+            (query,) = blocks(ROOT / "README.md", "sql")
+            answer = database.execute(query.text)
             names = [column[0] for column in answer.description or []]
             rows = answer.fetchall()
     table = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -180,8 +166,7 @@ def draw_answer() -> Path:
         table.add_row(
             *(f"{value:%Y-%m-%d %H:%M}" if hasattr(value, "strftime") else str(value) for value in row)
         )
-    query = Syntax(QUERY.rstrip(), "sql", theme="ansi_dark", background_color="default")
-    return draw("answer", "DuckDB", [query, Text(), table], columns=80)
+    return draw("answer", "DuckDB", [table], columns=80)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

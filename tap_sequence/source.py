@@ -224,9 +224,11 @@ class Source:
             count_page()
 
         with ExitStack() as stack:
-            stack.callback(
-                lambda: logger.info(
-                    "Summary: %s.", self._summary(progress.stats, sink.counts(), differences.summary())
+            stack.push(
+                lambda failure, *_: logger.info(
+                    "%s: %s.",
+                    "Summary" if failure is None else "Stopped early",
+                    self._summary(progress.stats, sink.counts(), differences.summary()),
                 )
             )
             stack.enter_context(progress)

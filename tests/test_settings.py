@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 from tap_sequence.prefetch.plan import MAX_HELD_BYTES
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
 from tap_sequence.singer.tap import SequenceTap
+from tests.support import plugin_definition
 from tests.support.harness import ROOT
 
 PROPERTIES: dict[str, dict[str, Any]] = CONFIG_JSONSCHEMA["properties"]
@@ -33,16 +33,6 @@ def _extractor() -> dict[str, Any]:
     return result
 
 
-def _meltano_kind(name: str, definition: dict[str, Any]) -> str:
-    if "enum" in definition:
-        return "options"
-    if name.endswith("_date"):
-        return "date_iso8601"
-    # Meltano cannot pass on a decimal that it read from text.
-    kind: str = definition["type"][0]
-    return "integer" if kind == "number" else kind
-
-
 def test_settings_struct_has_properties_of_json_schema() -> None:
     assert list(Settings.__struct_fields__) == list(PROPERTIES)
 
@@ -53,32 +43,32 @@ def test_settings_are_described_and_only_credentials_and_salt_are_secret() -> No
     assert secret == ["client_id", "client_secret", "actor_email_salt"]
 
 
-def test_meltano_yml_declares_settings_of_code_then_those_of_sdk() -> None:
-    expected = []
-    schema = copy.deepcopy(CONFIG_JSONSCHEMA)
-    SequenceTap.append_builtin_config(schema)
-    for name, definition in schema["properties"].items():
-        if name == "metadata":  # Meltano reads it as its own extra of this name.
-            continue
-        entry = {
-            "name": name,
-            "kind": _meltano_kind(name, definition),
-            "label": definition["title"],
-            "description": definition["description"],
-        }
-        if definition.get("secret"):
-            entry["sensitive"] = True
-        if "enum" in definition:
-            entry["options"] = [{"label": value.capitalize(), "value": value} for value in definition["enum"]]
-        # The tap knows its own version.
-        if "default" in definition and name != "user_agent":
-            entry["value"] = definition["default"]
-        expected.append(entry)
-    assert _extractor()["settings"] == expected
+def test_plugin_definition_is_up_to_date() -> None:
+    assert plugin_definition.FILE.read_text(encoding="utf-8") == plugin_definition.make_file()
 
 
-def test_meltano_yml_declares_capabilities_of_tap() -> None:
-    assert _extractor()["capabilities"] == [capability.value for capability in SequenceTap.capabilities]
+def test_meltano_yml_declares_what_the_plugin_definition_declares() -> None:
+    extractor, defined = _extractor(), plugin_definition.definition()
+    for key in ("namespace", "executable", "capabilities", "select", "settings_group_validation", "settings"):
+        assert extractor[key] == defined[key], key
+
+
+def test_plugin_definition_names_every_setting_with_its_kind_and_no_default_for_user_agent() -> None:
+    defined = {setting["name"]: setting for setting in plugin_definition.settings()}
+    assert set(PROPERTIES) - {"metadata"} < set(defined)
+    assert {"stream_maps", "flattening_enabled", "flattening_max_depth"} < set(defined)
+    assert [name for name, setting in defined.items() if setting.get("sensitive")] == [
+        "client_id",
+        "client_secret",
+        "actor_email_salt",
+    ]
+    kinds = {name: setting["kind"] for name, setting in defined.items()}
+    assert kinds["environment"] == "options"
+    assert kinds["start_date"] == "date_iso8601"
+    assert kinds["page_size"] == kinds["request_timeout_seconds"] == "integer"
+    assert kinds["flattening_enabled"] == "boolean"
+    assert defined["environment"]["value"] == "production"
+    assert "value" not in defined["user_agent"]
 
 
 def test_meltano_yml_sends_no_usage_statistics_and_holds_no_secrets() -> None:

@@ -45,7 +45,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = Options()
+    defaults = Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)  # as in the demo
     parser = argparse.ArgumentParser(
         prog="python -m tap_sequence.simulator",
         description="Serve a simulated Sequence account on http://127.0.0.1:PORT/api until interrupted.",

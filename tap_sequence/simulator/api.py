@@ -24,7 +24,7 @@ from tap_sequence.simulator.activity_logs import ActivityLogs
 from tap_sequence.simulator.cursors import CursorKind
 from tap_sequence.simulator.faults import Response, error_response
 from tap_sequence.simulator.logs import LogIds
-from tap_sequence.simulator.options import Options, RetryAfter
+from tap_sequence.simulator.options import Options, RetryAfter, UnknownCursor
 from tap_sequence.simulator.store import LogStore, Timeline, demo_window
 
 BASE_PATH = "/api"
@@ -115,7 +115,8 @@ class SimulatedApi:
         credentials: tuple[str, str] = DEMO_CREDENTIALS,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Return the demo account: one log every few seconds, up to now."""
+        """Return the demo account: one log every few seconds, up to now. It honours guessed cursors, as if issued."""
+        options = options or Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)
         return cls(options, credentials=credentials, timeline=Timeline(_DEMO_ORIGIN), clock=clock)
 
     @property

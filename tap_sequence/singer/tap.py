@@ -36,6 +36,7 @@ from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
 from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
+from tap_sequence.singer.quiet import lower_details, lower_metrics
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
 from tap_sequence.sync.state import REPLICATION_KEY
@@ -84,6 +85,7 @@ class SequenceTap(Tap):
         handle_hangup(self._handle_termination)
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         clean_log_records()
+        lower_details(self.logger)
         self._learn_environment_secrets()
         if parse_env_config:
             for problem in find_unknown_variables(os.environ, ENVIRONMENT_PREFIX):
@@ -101,6 +103,7 @@ class SequenceTap(Tap):
             if not problems:
                 raise
             raise SettingsError("; ".join(problems)) from None
+        lower_metrics(self.metrics_logger)
         for problem in find_settings_without_effect(self.config):
             self.logger.warning(problem)
 

@@ -41,6 +41,7 @@ class Bookmark:
 
     def __init__(self, query: Query, lookback_seconds: int, streams: Sequence[str] = FIRST_STREAMS) -> None:
         self.query = query
+        self.query_changes = ""
         self.streams = tuple(streams)
         self.new_streams: tuple[str, ...] = ()
         """Streams that the runs before did not write, if this run continues from their state."""
@@ -88,7 +89,7 @@ class Bookmark:
         bookmark = cls(query, lookback_seconds, streams)
         bookmark._unchanged_state = dict(state)
         if saved.query is not None and not query.is_saved_as(saved.query):
-            bookmark.start = Start.OTHER_QUERY
+            bookmark.start, bookmark.query_changes = Start.OTHER_QUERY, query.changes_since(saved.query)
             return bookmark
         if saved.query is not None:
             bookmark.new_streams = tuple(

@@ -77,8 +77,9 @@ class IncrementalReader:
         start = self._bookmark.start
         if start is Start.OTHER_QUERY:
             self._logger.warning(
-                "The state belongs to another query (host, API version or filters changed), so its cursor is not used: the "
-                "activity log is read as without a state."
+                "The state belongs to another query: the run changes %s. Its cursor is not used: the activity log is read as "
+                "without a state. If you do not want that, run again with the old value and the state from before this run.",
+                self._bookmark.query_changes,
             )
         if start in {Start.NOTHING, Start.OTHER_QUERY}:
             self._bookmark.start_date = self._start_date

@@ -45,6 +45,15 @@ class Query:
         """Whether `saved`, from a state, is this query."""
         return _without_nulls(saved) == _without_nulls(self.to_state())
 
+    def changes_since(self, saved: Mapping[str, str | None]) -> str:
+        """Name each key that differs from `saved`, with its old and its new value."""
+        now = self.to_state()
+        return ", ".join(
+            f"{excerpt(key)} from {_quoted(saved.get(key))} to {_quoted(now.get(key))}"
+            for key in {**now, **saved}
+            if saved.get(key) != now.get(key)
+        )
+
 
 class Edit(Enum):
     """How `replication_key_value` differs from the one that was saved."""
@@ -156,6 +165,10 @@ def _problem(text: str) -> str:
     what, _, path = text.partition(" - at ")
     key = re.sub(r"^`\$\.?|`$", "", path)
     return excerpt(f"{key}: {what[:1].lower()}{what[1:]}" if key else what)
+
+
+def _quoted(value: str | None) -> str:
+    return "null" if value is None else f'"{excerpt(value)}"'
 
 
 def _without_nulls(values: Mapping[str, str | None]) -> dict[str, str]:

@@ -178,7 +178,9 @@ def test_every_setting_reaches_the_tap_and_the_run_passes(
         values |= {"activity_log_object_id": actor["id"], "activity_log_object_entity_id": actor["entityId"]}
         for name, definition in definitions().items():
             assert values[name] != definition.get("default"), name
-        done = meltano(project.folder, "run", "sequence-to-jsonl", **WAYS[way](project, values))
+        done = meltano(
+            project.folder, "--environment=prod", "run", "sequence-to-jsonl", **WAYS[way](project, values)
+        )
         received = simulator.requests
     assert done.returncode == 0, done.stderr
     got = json.loads(project.seen.read_text(encoding="utf-8"))

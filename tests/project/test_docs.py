@@ -28,6 +28,8 @@ _OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*")
 
 OTHER_OPTIONS = {
     "--environment": "meltano",
+    "--force": "meltano run",
+    "--from-ref": "meltano add",
     "--full-refresh": "meltano run",
     "--log-level": "meltano",
     "--peers-python": "python -m benchmarks",

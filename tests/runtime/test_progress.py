@@ -264,11 +264,14 @@ def test_summary_counts_retries_refusals_and_items(simulate: Simulate, tmp_path:
     )
 
 
-def test_failed_run_logs_its_summary_before_the_error(simulate: Simulate, tmp_path: Path) -> None:
+def test_failed_run_logs_that_it_stopped_early_before_the_error_and_no_summary(
+    simulate: Simulate, tmp_path: Path
+) -> None:
     simulator = simulate(500, faults=[Fault.parse("3-=401")])
     run = run_process(tmp_path, config_for(simulator, max_in_flight_requests=1))
     assert run.status == 1
-    assert summary_of(run.stderr).startswith("Summary: 200 logs emitted")
+    assert "Stopped early: 200 logs emitted" in run.stderr
+    assert "Summary:" not in run.stderr
     assert "ERROR" in run.stderr.splitlines()[-1]
 
 

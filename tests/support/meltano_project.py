@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from tap_sequence.simulator import DEMO_CREDENTIALS, Simulator
 from tests.support.harness import ROOT, environment_of_others
+from tests.support.plugin_definition import FILE as PLUGIN
 
 MELTANO = Path(sys.executable).with_name("meltano")
 LOADERS: dict[str, dict[str, Any]] = {
@@ -47,6 +49,31 @@ def copy_project(folder: Path, *plugins: str) -> Path:
     for plugin in plugins:
         done = meltano(project, "install", plugin)
         assert done.returncode == 0, done.stderr
+    return project
+
+
+def new_project(folder: Path, pip_url: str | Path) -> Path:
+    """Make a project as a user has one, with target-jsonl, and next to it a copy of meltano-plugin.yml.
+
+    Args:
+        folder: Where both are made.
+        pip_url: What to install the tap from, in place of the address that meltano-plugin.yml names.
+    """
+    done = meltano(folder, "init", "project", "--no-usage-stats")
+    assert done.returncode == 0, done.stderr
+    project = folder / "project"
+    text, replaced = re.subn(
+        "^pip_url: .*$", f"pip_url: {pip_url}", PLUGIN.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert replaced == 1
+    (folder / "tap-sequence.yml").write_text(text, encoding="utf-8")
+    meltano_yml = project / "meltano.yml"
+    content = yaml.safe_load(meltano_yml.read_text(encoding="utf-8"))
+    loader = {**LOADERS["target-jsonl"], "config": {"destination_path": "output", "do_timestamp_file": False}}
+    content["plugins"] = {"loaders": [loader]}
+    meltano_yml.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    installed = meltano(project, "install", "target-jsonl")
+    assert installed.returncode == 0, installed.stderr
     return project
 
 

@@ -47,6 +47,9 @@ This page lists the fields of both streams. It is generated: to change it, edit 
 | [`activity_logs`](#activity_logs) | log | yes |
 | [`activity_log_items`](#activity_log_items) | item of a log | no ([turn it on](#turning-activity_log_items-on)) |
 
+"By default" means without a catalog, and in this repository's `meltano.yml`. **In another Meltano project both streams are loaded**
+unless the extractor has a `select`, because Meltano's own default is `*.*`.
+
 - `a.b` is field `b` of object `a`. `a[].b` is field `b` of each element of list `a`.
 - "Required" applies within the parent object. Optional fields may be null or absent, and elements of `activityLogItems` may be
   null.
@@ -82,7 +85,9 @@ documented. A warning names the first log with each kind of difference, and the 
 _TURNING_ON = """\
 ## Turning activity_log_items on
 
-With Meltano, remove the `#` before `- activity_log_items.*` in `meltano.yml`:
+With Meltano, `select` lists what is loaded. In this repository's `meltano.yml`, remove the `#` before `- activity_log_items.*`. In
+a project of your own, write the list, or run `meltano select tap-sequence activity_log_items "*"` (and the same for
+`activity_logs`):
 
 ```yaml
 plugins:
@@ -93,7 +98,8 @@ plugins:
         - activity_log_items.*
 ```
 
-This applies to every job, including the demo.
+This applies to every job, including the demo. To load activity_logs alone, list only that line; without `select`, Meltano loads
+both streams.
 
 Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`. Set `selected` in the stream's
 metadata, in the entry with an empty breadcrumb, and pass the file to `--catalog`:

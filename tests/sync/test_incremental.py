@@ -152,7 +152,17 @@ def test_state_of_another_query_warns_and_reads_whole_list(
     assert 0 < len(filtered.ids) < 300
     wider = run(api, filtered.states[-1], now=long_after)
     assert wider.ids == api.store.ids()
-    assert "another query" in caplog.text
+    assert f'another query: the run changes activity_log_object_id from "{wanted}" to null.' in caplog.text
+
+
+def test_state_of_another_host_and_version_warns_of_both_with_old_and_new_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = account(30)
+    saved = run(api, now=long_after, query=Query("eu.example.com/api", "2024-01-01"))
+    assert run(api, saved.states[-1], now=long_after, query=Query("model", "v")).ids == api.store.ids()
+    changes = 'host from "eu.example.com/api" to "model", api_version from "2024-01-01" to "v".'
+    assert f"the run changes {changes}" in caplog.text
 
 
 def test_state_invalid_raises_before_any_request() -> None:
