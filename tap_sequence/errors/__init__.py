@@ -30,6 +30,7 @@ from tap_sequence.errors.inputs import (
     StreamMapError,
     UnreadableFileError,
     UnreadableStateError,
+    UnusableCatalogError,
 )
 from tap_sequence.errors.output import NestingError, OutputError, UnexpectedError
 from tap_sequence.errors.reading import (
@@ -105,4 +106,5 @@ __all__ = [
     "UnreachableError",
     "UnreadableFileError",
     "UnreadableStateError",
+    "UnusableCatalogError",
 ]

@@ -85,6 +85,15 @@ class CatalogError(TapSequenceError):
 
 
 @dataclass(eq=False)
+class UnusableCatalogError(CatalogError):
+    """The catalog does not have the shape of one, or asks for something that is impossible."""
+
+    template = "The catalog cannot be used: {problem}. Nothing was emitted. Fix the catalog, or write a new one with --discover."
+
+    problem: str
+
+
+@dataclass(eq=False)
 class MixedReplicationMethodsError(CatalogError):
     """Streams that are read together have different replication methods."""
 

@@ -17,6 +17,7 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_sequence.catalog import StreamSpec
+from tap_sequence.singer.catalogs import deselected_fields
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY
@@ -65,12 +66,14 @@ class SharedPageStream(Stream):
     def emitting(self) -> Iterator[None]:
         """Prepare for a run, and count its records in the SDK's metrics. A full-table run gets a version."""
         self._index = self.records = 0
-        if self._missing_fields:
+        deselected = set(deselected_fields(self.mask))
+        missing = [path for path in self._missing_fields if _names(path) not in deselected]
+        if missing:
             self.logger.warning(
                 "The catalog's schema of %s lacks these fields, so its records are emitted without them: %s. Run --discover "
                 "again to get them.",
                 self.name,
-                ", ".join(self._missing_fields),
+                ", ".join(missing),
             )
         self._stream_version = self._tap.initialized_at // 1000 if self.is_full_table else None
         with self.get_record_counter() as self._counter:
@@ -117,7 +120,7 @@ class SharedPageStream(Stream):
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
-        """Paths of the fields that the catalog's schema lacks."""
+        """Paths of the fields that the catalog's schema lacks, deselected ones within lists among them."""
         return list(missing_fields(self.schema, self.effective_schema))
 
     @property
@@ -153,6 +156,10 @@ class SharedPageStream(Stream):
                 sent += 1
             self._index += 1
         return sent
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.replace("[]", "").split("."))
 
 
 def _to_plain(row: Any) -> dict[str, Any]:
