@@ -143,9 +143,30 @@ class FutureStateError(StateError):
 
 @dataclass(eq=False)
 class StreamMapError(TapSequenceError):
-    """A stream map is wrong, or failed at a record."""
+    """The stream maps are wrong."""
 
     kind = FailureKind.CONFIG
     template = "stream_maps cannot be applied: {reason}. Check stream_maps in the settings."
 
+    reason: str
+
+
+@dataclass(eq=False)
+class StreamMapRecordError(TapSequenceError):
+    """A stream map failed at a log.
+
+    Attributes:
+        stream: The stream.
+        log: The log's id.
+        reason: Why it failed.
+    """
+
+    kind = FailureKind.CONFIG
+    template = (
+        "The stream map of {stream} failed at log {log}: {reason}. The last STATE precedes this log. Fix stream_maps in the "
+        "settings, then run again."
+    )
+
+    stream: str
+    log: str
     reason: str

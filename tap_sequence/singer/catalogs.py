@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from singer_sdk.singerlib import Catalog, SelectionMask
-from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL, Breadcrumb
 
 from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.catalog import STREAMS, StreamSpec
@@ -86,8 +86,10 @@ def selected_schema(stream: str, schema: Mapping[str, Any], mask: SelectionMask)
     result = copy.deepcopy(dict(schema))
     if not mask[()]:
         return result
-    for names in deselected_fields(mask):
-        if len(names) > 1:
+    deselected = set(deselected_fields(mask))
+    for names in deselected:
+        # The SDK leaves out whole columns, and with an object go its fields.
+        if len(names) > 1 and not any(names[:length] in deselected for length in range(1, len(names))):
             without_field(result, names)
     for field in emptied_fields(schema, result):
         raise UnusableCatalogError(CatalogProblem.EMPTIED.format(field=field, stream=stream))
@@ -100,6 +102,19 @@ def deselected_fields(mask: SelectionMask) -> Iterator[tuple[str, ...]]:
         names = _names(breadcrumb)
         if names and not is_selected:
             yield names
+
+
+def breadcrumbs_of(schema: Mapping[str, Any], parent: Breadcrumb = ()) -> Iterator[Breadcrumb]:
+    """Yield the breadcrumb of each field of a schema, at any depth.
+
+    Those within lists do without `items`, so that Meltano's `!activity_logs.activityLogItems.verb` matches.
+    """
+    for name, definition in schema.get("properties", {}).items():
+        breadcrumb = (*parent, "properties", name)
+        yield breadcrumb
+        yield from breadcrumbs_of(definition, breadcrumb)
+    if schema.get("items"):
+        yield from breadcrumbs_of(schema["items"], parent)
 
 
 def warn_if_nothing_is_selected(selected: Sequence[str], logger: logging.Logger) -> None:

@@ -14,11 +14,12 @@ import msgspec
 from singer_sdk import Stream, Tap, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, Metadata, MetadataMapping
 
 from tap_sequence.catalog import StreamSpec
-from tap_sequence.singer.catalogs import deselected_fields
+from tap_sequence.singer.catalogs import breadcrumbs_of, deselected_fields
 from tap_sequence.singer.output import LineWriter
+from tap_sequence.singer.stream_maps import failing_at
 from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.rows import Rows
@@ -52,6 +53,17 @@ class SharedPageStream(Stream):
         self._counter: metrics.Counter | None = None
         self.records = 0
         """Number of records emitted by the current run, or the last one."""
+
+    # The SDK does not list the fields within lists, so that Meltano could not deselect them.
+    @property
+    @override
+    def metadata(self) -> MetadataMapping:
+        """The catalog's metadata, or that of discovery: an entry for each field, at any depth."""
+        metadata = super().metadata
+        if self._tap.input_catalog is None:
+            for breadcrumb in breadcrumbs_of(self.schema):
+                metadata.setdefault(breadcrumb, Metadata(inclusion=Metadata.InclusionType.AVAILABLE))
+        return metadata
 
     @cached_property
     def rows(self) -> Rows:
@@ -142,8 +154,12 @@ class SharedPageStream(Stream):
         """Return the lines of many records, if the stream `is_written_as_decoded`."""
         return writer.encode_records(self.name, rows, version=self._stream_version)
 
-    def send(self, rows: Iterable[Any]) -> int:
-        """Write records one by one, as the SDK processes them; return how many `post_process` left."""
+    def send(self, rows: Iterable[Any], log_id: str) -> int:
+        """Write a log's records one by one, as the SDK processes them; return how many stream maps left.
+
+        Raises:
+            StreamMapRecordError: A stream map failed.
+        """
         sent = 0
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
@@ -152,8 +168,11 @@ class SharedPageStream(Stream):
                 plain = trim(plain, self.effective_schema)
             record = self.post_process(plain)
             if record is not None:
-                self._write_record_message(record)
-                sent += 1
+                with failing_at(log_id, self.name):
+                    messages = list(self._generate_record_messages(record))
+                for message in messages:
+                    self._tap.write_message(message)
+                sent += len(messages)
             self._index += 1
         return sent
 

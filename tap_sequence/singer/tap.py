@@ -37,6 +37,7 @@ from tap_sequence.singer.catalogs import complete_catalog, selected_schema, warn
 from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
+from tap_sequence.singer.stream_maps import warn_of_unknown_streams
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
 from tap_sequence.sync.state import REPLICATION_KEY
@@ -108,6 +109,7 @@ class SequenceTap(Tap):
         if self.input_catalog is not None:
             selected = [stream.name for stream in self.streams.values() if stream.selected]
             warn_if_nothing_is_selected(selected, self.logger)
+        warn_of_unknown_streams(self.config.get("stream_maps") or {}, self.logger)
         for problem in find_settings_without_effect(self.config):
             self.logger.warning(problem)
 

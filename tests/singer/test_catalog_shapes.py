@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.errors import UnusableCatalogError
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.catalogs import complete_catalog
@@ -30,6 +31,7 @@ Simulate = Callable[..., Simulator]
 Change = Callable[[dict[str, Any]], object]
 
 ITEM = ["properties", "activityLogItems", "items", "properties"]
+ITEM_FIELDS = SCHEMAS["activity_logs"]["properties"]["activityLogItems"]["items"]["properties"]
 EMAIL = [*ITEM, "activityLogActor", "properties", "email"]
 
 
@@ -83,7 +85,7 @@ def test_full_table_is_followed_wherever_the_catalog_says_it(simulate: Simulate,
     assert "bookmarks" not in run.state or not run.state["bookmarks"].get("activity_logs")
 
 
-def test_metadata_overrides_the_entrys_replication_method(simulate: Simulate) -> None:
+def test_metadata_overrides_the_replication_method_of_the_entry(simulate: Simulate) -> None:
     def change(entry: dict[str, Any]) -> None:
         entry["replication_method"] = "FULL_TABLE"
         root(entry)["replication-method"] = "INCREMENTAL"
@@ -216,6 +218,18 @@ def test_field_deselected_within_the_list_is_still_in_the_rows_of_items(simulate
     )
 
 
+def test_discovery_lists_each_field_within_the_list(simulate: Simulate) -> None:
+    """So that tools can deselect it: Meltano knows only what is listed, and only without `items`."""
+    entry = catalog_entry(discover(config_for(simulate(1))))
+    listed = [part["breadcrumb"] for part in entry["metadata"]]
+    assert [part for part in EMAIL if part != "items"] in listed
+    assert not any("items" in breadcrumb for breadcrumb in listed)
+    assert not any(
+        "email" in each["breadcrumb"]
+        for each in catalog_entry(discover(config_for(simulate(1), actor_email="drop")))["metadata"]
+    )
+
+
 @pytest.mark.parametrize(
     ("breadcrumbs", "field"),
     [
@@ -227,6 +241,9 @@ def test_field_deselected_within_the_list_is_still_in_the_rows_of_items(simulate
             ],
             "activityLogItems.activityLogActor",
         ),
+        # As Meltano does for `select: activity_logs.activityLogItems`.
+        ([[*ITEM, name] for name in ITEM_FIELDS], "activityLogItems"),
+        ([["properties", "activityLogItems"], *([*ITEM, name] for name in ITEM_FIELDS)], None),
     ],
 )
 def test_object_without_any_field_is_refused(

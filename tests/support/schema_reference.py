@@ -110,9 +110,10 @@ and each item once.
 
 ## Leaving out fields
 
-With Meltano, exclude the field under `select`: `!activity_logs.traceId`, or within the list of items `!activity_logs.*email`. Without
-Meltano, set `selected` to `false` in the entry of the stream's metadata with the field's breadcrumb. Within the list, it leads through
-`items`:
+With Meltano, exclude the field under `select`: `!activity_logs.traceId`, or within the list of items `!activity_logs.*email`. If you
+list fields instead, `activity_logs.activityLogItems*` is the list with all of its fields.
+
+Without Meltano, set `selected` to `false` in the entry of the stream's metadata with the field's breadcrumb. `items` may be left out:
 
 ```json
 {"breadcrumb": ["properties", "activityLogItems", "items", "properties", "reason"], "metadata": {"selected": false}}
