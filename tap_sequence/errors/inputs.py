@@ -163,7 +163,7 @@ class StreamMapRecordError(TapSequenceError):
 
     kind = FailureKind.CONFIG
     template = (
-        "The stream map of {stream} failed at log {log}: {reason}. The last STATE precedes this log. Fix stream_maps in the "
+        "stream_maps cannot be applied to {stream}, log {log}: {reason}. The last STATE precedes this log. Fix stream_maps in the "
         "settings, then run again."
     )
 

@@ -70,7 +70,9 @@ def test_field_that_a_record_lacks_is_named_with_the_log(
     assert not run.of_type("RECORD")
     (error,) = run.errors
     log = simulator.store.ids()[0]
-    assert f"The stream map of activity_logs failed at log {log}: the record has no field nope;" in error
+    assert (
+        f"stream_maps cannot be applied to activity_logs, log {log}: the record has no field nope;" in error
+    )
     assert "record.get('nope')" in error
 
 
@@ -94,7 +96,7 @@ def test_other_failure_is_quoted_with_the_log(simulate: Simulate, expression: st
     simulator = simulate(1)
     with pytest.raises(StreamMapRecordError) as caught:
         run_map(simulator, kind=expression)
-    assert f"failed at log {simulator.store.ids()[0]}: " in str(caught.value)
+    assert f", log {simulator.store.ids()[0]}: " in str(caught.value)
     assert "has no field" not in str(caught.value)
 
 
