@@ -38,7 +38,8 @@ class CatalogProblem(StrEnum):
     KEYS = "key_properties of {stream} must be a list of fields that it has"
     METHOD = "replication-method of {stream} must be INCREMENTAL or FULL_TABLE (got {found})"
     EMPTIED = (
-        "{field} of {stream} is selected, but none of its fields is; select some of them, or deselect it"
+        "{field} of {stream} is selected, but none of its fields is; select some of them (with Meltano, all of them by "
+        "{stream}.{field}*), or deselect it"
     )
 
 
