@@ -5,7 +5,8 @@ address: text from outside goes through `tap_sequence.text.redaction.excerpt` be
 docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.py checks it.
 
     TapSequenceError
-    ├── SettingsError, InputFileError, CatalogError, StateError, StreamMapError   inputs
+    ├── SettingsError, InputFileError, CatalogError, StateError, StreamMapError,
+    │   StreamMapRecordError                                                     inputs
     ├── RequestError                                                             requests
     │   ├── RefusedError ── BadRequestError
     │   ├── CredentialsError, RedirectError, ResponseTooLargeError, UnreachableError
@@ -28,8 +29,10 @@ from tap_sequence.errors.inputs import (
     SettingsError,
     StateError,
     StreamMapError,
+    StreamMapRecordError,
     UnreadableFileError,
     UnreadableStateError,
+    UnusableCatalogError,
 )
 from tap_sequence.errors.output import NestingError, OutputError, UnexpectedError
 from tap_sequence.errors.reading import (
@@ -98,6 +101,7 @@ __all__ = [
     "StateError",
     "StopReason",
     "StreamMapError",
+    "StreamMapRecordError",
     "TapSequenceError",
     "TransientRequestError",
     "UnanswerableError",
@@ -105,4 +109,5 @@ __all__ = [
     "UnreachableError",
     "UnreadableFileError",
     "UnreadableStateError",
+    "UnusableCatalogError",
 ]

@@ -85,6 +85,15 @@ class CatalogError(TapSequenceError):
 
 
 @dataclass(eq=False)
+class UnusableCatalogError(CatalogError):
+    """The catalog does not have the shape of one, or asks for something that is impossible."""
+
+    template = "The catalog cannot be used: {problem}. Nothing was emitted. Fix the catalog, or write a new one with --discover."
+
+    problem: str
+
+
+@dataclass(eq=False)
 class MixedReplicationMethodsError(CatalogError):
     """Streams that are read together have different replication methods."""
 
@@ -134,9 +143,30 @@ class FutureStateError(StateError):
 
 @dataclass(eq=False)
 class StreamMapError(TapSequenceError):
-    """A stream map is wrong, or failed at a record."""
+    """The stream maps are wrong."""
 
     kind = FailureKind.CONFIG
     template = "stream_maps cannot be applied: {reason}. Check stream_maps in the settings."
 
+    reason: str
+
+
+@dataclass(eq=False)
+class StreamMapRecordError(TapSequenceError):
+    """A stream map failed at a log.
+
+    Attributes:
+        stream: The stream.
+        log: The log's id.
+        reason: Why it failed.
+    """
+
+    kind = FailureKind.CONFIG
+    template = (
+        "stream_maps cannot be applied to {stream}, log {log}: {reason}. The last STATE precedes this log. Fix stream_maps in the "
+        "settings, then run again."
+    )
+
+    stream: str
+    log: str
     reason: str

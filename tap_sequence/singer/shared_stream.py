@@ -14,10 +14,12 @@ import msgspec
 from singer_sdk import Stream, Tap, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, Metadata, MetadataMapping
 
 from tap_sequence.catalog import StreamSpec
+from tap_sequence.singer.catalogs import breadcrumbs_of, deselected_fields
 from tap_sequence.singer.output import LineWriter
+from tap_sequence.singer.stream_maps import failing_at
 from tap_sequence.sync.models import Record
 from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.rows import Rows
@@ -52,6 +54,17 @@ class SharedPageStream(Stream):
         self.records = 0
         """Number of records emitted by the current run, or the last one."""
 
+    # The SDK does not list the fields within lists, so that Meltano could not deselect them.
+    @property
+    @override
+    def metadata(self) -> MetadataMapping:
+        """The catalog's metadata, or that of discovery: an entry for each field, at any depth."""
+        metadata = super().metadata
+        if self._tap.input_catalog is None:
+            for breadcrumb in breadcrumbs_of(self.schema):
+                metadata.setdefault(breadcrumb, Metadata(inclusion=Metadata.InclusionType.AVAILABLE))
+        return metadata
+
     @cached_property
     def rows(self) -> Rows:
         """Makes the stream's records of decoded logs."""
@@ -65,12 +78,14 @@ class SharedPageStream(Stream):
     def emitting(self) -> Iterator[None]:
         """Prepare for a run, and count its records in the SDK's metrics. A full-table run gets a version."""
         self._index = self.records = 0
-        if self._missing_fields:
+        deselected = set(deselected_fields(self.mask))
+        missing = [path for path in self._missing_fields if _names(path) not in deselected]
+        if missing:
             self.logger.warning(
                 "The catalog's schema of %s lacks these fields, so its records are emitted without them: %s. Run --discover "
                 "again to get them.",
                 self.name,
-                ", ".join(self._missing_fields),
+                ", ".join(missing),
             )
         self._stream_version = self._tap.initialized_at // 1000 if self.is_full_table else None
         with self.get_record_counter() as self._counter:
@@ -117,7 +132,7 @@ class SharedPageStream(Stream):
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
-        """Paths of the fields that the catalog's schema lacks."""
+        """Paths of the fields that the catalog's schema lacks, deselected ones within lists among them."""
         return list(missing_fields(self.schema, self.effective_schema))
 
     @property
@@ -139,8 +154,12 @@ class SharedPageStream(Stream):
         """Return the lines of many records, if the stream `is_written_as_decoded`."""
         return writer.encode_records(self.name, rows, version=self._stream_version)
 
-    def send(self, rows: Iterable[Any]) -> int:
-        """Write records one by one, as the SDK processes them; return how many `post_process` left."""
+    def send(self, rows: Iterable[Any], log_id: str) -> int:
+        """Write a log's records one by one, as the SDK processes them; return how many stream maps left.
+
+        Raises:
+            StreamMapRecordError: A stream map failed.
+        """
         sent = 0
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
@@ -149,10 +168,17 @@ class SharedPageStream(Stream):
                 plain = trim(plain, self.effective_schema)
             record = self.post_process(plain)
             if record is not None:
-                self._write_record_message(record)
-                sent += 1
+                with failing_at(log_id, self.name):
+                    messages = list(self._generate_record_messages(record))
+                for message in messages:
+                    self._tap.write_message(message)
+                sent += len(messages)
             self._index += 1
         return sent
+
+
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.replace("[]", "").split("."))
 
 
 def _to_plain(row: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class SingerSink:
         self._reader = reader
         self._selected = selected
         self._change = change
+        self._logs = 0
         writer = tap.message_writer
         self._writer = writer if isinstance(writer, LineWriter) else None
         self._is_as_decoded = all(stream.is_written_as_decoded for stream in selected)
@@ -58,6 +59,7 @@ class SingerSink:
         for log in logs:
             if not is_together:
                 self._write_each(log)
+            self._logs += 1
             written(log)
 
     def _write_together(self, writer: LineWriter, logs: Sequence[Record]) -> bool:
@@ -78,7 +80,7 @@ class SingerSink:
         decoded = [self._change(log.data)]
         # If a stream map fails at one of them, none is written: the next run starts with this log.
         with self._writer.together() if self._writer is not None else nullcontext():
-            counts = [stream.send(stream.rows.of(decoded)) for stream in self._selected]
+            counts = [stream.send(stream.rows.of(decoded), log.id) for stream in self._selected]
         for stream, count in zip(self._selected, counts, strict=True):
             stream.count(count)
 
@@ -119,7 +121,8 @@ class SingerSink:
 
     def counts(self) -> Sequence[str]:
         """Return the number of records of each stream for the summary; nothing if they are just the logs."""
-        if list(self._selected) == [self._reader]:
+        # A stream map may have copied records, or omitted some.
+        if list(self._selected) == [self._reader] and self._reader.records == self._logs:
             return []
         return [f"{counted(stream.records, 'record')} of {stream.name}" for stream in self._selected]
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from singer_sdk import Tap
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.mapper import PluginMapper
-from singer_sdk.singerlib import Catalog, Schema
+from singer_sdk.singerlib import Catalog, CatalogEntry, Schema
 from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.api.schemas import SCHEMAS
@@ -33,10 +33,12 @@ from tap_sequence.settings_checks import (
     find_unknown_variables,
 )
 from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
+from tap_sequence.singer.catalogs import complete_catalog, selected_schema, warn_if_nothing_is_selected
 from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.quiet import lower_details, lower_metrics
+from tap_sequence.singer.stream_maps import warn_of_unknown_streams
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
 from tap_sequence.sync.state import REPLICATION_KEY
@@ -78,6 +80,7 @@ class SequenceTap(Tap):
 
         Raises:
             SettingsError: A setting is wrong. No request was sent.
+            CatalogError: The catalog cannot be followed.
             StateError: The state cannot be used.
         """
         self.stop_signals = StopSignals()
@@ -90,6 +93,8 @@ class SequenceTap(Tap):
         if parse_env_config:
             for problem in find_unknown_variables(os.environ, ENVIRONMENT_PREFIX):
                 self.logger.warning(problem)
+        if isinstance(kwargs.get("catalog"), Mapping):
+            kwargs["catalog"] = complete_catalog(kwargs["catalog"], self.logger)
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:
@@ -104,6 +109,10 @@ class SequenceTap(Tap):
                 raise
             raise SettingsError("; ".join(problems)) from None
         lower_metrics(self.metrics_logger)
+        if self.input_catalog is not None:
+            selected = [stream.name for stream in self.streams.values() if stream.selected]
+            warn_if_nothing_is_selected(selected, self.logger)
+        warn_of_unknown_streams(self.config.get("stream_maps") or {}, self.logger)
         for problem in find_settings_without_effect(self.config):
             self.logger.warning(problem)
 
@@ -179,18 +188,19 @@ class SequenceTap(Tap):
             return None
         return Catalog(
             {
-                name: dataclasses.replace(entry, schema=self._catalog_schema(name, entry.schema))
+                name: dataclasses.replace(entry, schema=self._catalog_schema(entry))
                 if name in SCHEMAS
                 else entry
                 for name, entry in catalog.items()
             }
         )
 
-    def _catalog_schema(self, stream: str, given: Schema) -> Schema:
-        own = SCHEMAS[stream]
+    def _catalog_schema(self, entry: CatalogEntry) -> Schema:
+        stream = entry.tap_stream_id
         (spec,) = (spec for spec in STREAMS if spec.name == stream)
-        schema = catalog_schema(own, given.to_dict(), (*spec.primary_keys, REPLICATION_KEY))
-        return Schema.from_dict(self.source.schema_of(stream, schema))
+        keys = (*spec.primary_keys, *(entry.key_properties or ()), REPLICATION_KEY)
+        schema = self.source.schema_of(stream, catalog_schema(SCHEMAS[stream], entry.schema.to_dict(), keys))
+        return Schema.from_dict(selected_schema(stream, schema, entry.metadata.resolve_selection()))
 
     # The SDK removes the columns of deselected streams, and would then refuse stream maps that use them.
     @override

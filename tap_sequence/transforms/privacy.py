@@ -89,7 +89,8 @@ class ActorEmail:
     def _changed(self, actor: Any) -> Any:
         if self._action == DROP:
             return msgspec.structs.replace(actor, email=msgspec.UNSET)
-        if isinstance(actor.email, str):
+        # An actor without an address must not look like one whose address is known.
+        if isinstance(actor.email, str) and actor.email.strip():
             return msgspec.structs.replace(actor, email=self.hash(actor.email))
         return actor
 

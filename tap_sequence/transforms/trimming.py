@@ -46,6 +46,47 @@ def missing_fields(own: Mapping[str, Any], given: Mapping[str, Any], path: str =
         yield from missing_fields(own.get("items", {}), given["items"], path + "[]")
 
 
+def without_field(schema: dict[str, Any], names: Sequence[str]) -> None:
+    """Remove a field from a schema, if it has it, and from what the schema requires.
+
+    Args:
+        schema: The schema of an object, or of a list of objects.
+        names: The names on the way to the field; the elements of lists have none.
+    """
+    holder = _object_at(schema, names[:-1])
+    if holder is not None and holder["properties"].pop(names[-1], None) is not None:
+        _drop_missing_from_required(holder)
+
+
+def has_field(schema: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Return whether a schema has a field; names as for `without_field`."""
+    holder = _object_at(schema, names[:-1])
+    return bool(names) and holder is not None and names[-1] in holder["properties"]
+
+
+def emptied_fields(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the paths of the objects that have no field any more."""
+    if before.get("properties") and not after["properties"]:
+        yield path
+    for name, definition in after.get("properties", {}).items():
+        yield from emptied_fields(before["properties"][name], definition, f"{path}.{name}" if path else name)
+    if isinstance(after.get("items"), dict):
+        yield from emptied_fields(before["items"], after["items"], path)
+
+
+def _object_at(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the schema of the object at the end of a way, through lists; None if there is none."""
+    found: Any = schema
+    for name in (*names, None):
+        while isinstance(found, Mapping) and "properties" not in found and "items" in found:
+            found = found["items"]
+        if not isinstance(found, dict) or not isinstance(found.get("properties"), dict):
+            return None
+        if name is not None:
+            found = found["properties"].get(name)
+    return found  # type: ignore[no-any-return]  # checked above
+
+
 def trim(value: Any, schema: Mapping[str, Any]) -> Any:
     """Return a decoded JSON value without the fields, at any depth, that a JSON schema lacks.
 

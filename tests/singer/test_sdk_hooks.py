@@ -23,7 +23,7 @@ from tap_sequence.singer.tap import SequenceTap
     ("owner", "name", "parameters"),
     [
         (Stream, "_sync_records", ["self", "context", "write_messages"]),
-        (Stream, "_write_record_message", ["self", "record"]),
+        (Stream, "_generate_record_messages", ["self", "record"]),
         (Stream, "_write_activate_version_message", ["self", "full_table_version"]),
         (Stream, "_check_max_record_limit", ["self", "current_record_index"]),
         (Stream, "finalize_state_progress_markers", ["self", "state"]),

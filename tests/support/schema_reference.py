@@ -113,6 +113,19 @@ Items cost no extra requests, because both streams are read from the same pages.
 If you turn items on after the first run, only those of new logs are loaded, and a warning says so. To load the others too, run
 once without a state: with Meltano, `meltano run --full-refresh` and the name of the job. A target that upserts then has each log
 and each item once.
+
+## Leaving out fields
+
+With Meltano, exclude the field under `select`: `!activity_logs.traceId`, or within the list of items `!activity_logs.*email`. If you
+list fields instead, `activity_logs.activityLogItems*` is the list with all of its fields.
+
+Without Meltano, set `selected` to `false` in the entry of the stream's metadata with the field's breadcrumb. `items` may be left out:
+
+```json
+{"breadcrumb": ["properties", "activityLogItems", "items", "properties", "reason"], "metadata": {"selected": false}}
+```
+
+`id` and `createdAt` are always emitted. A value that was moved to `unmapped` is only left out with `unmapped` itself.
 """
 
 
