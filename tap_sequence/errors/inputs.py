@@ -31,10 +31,13 @@ class InputFileError(TapSequenceError):
     kind = FailureKind.CONFIG
 
 
-class InlineConfigError(InputFileError):
-    """`--config` was given settings in place of a file's name."""
+@dataclass(eq=False)
+class InlineInputError(InputFileError):
+    """An option was given the content of a file in place of its name."""
 
-    template = "--config must be the name of a file (got its content). Write the settings to a file, or use --config=ENV."
+    template = "{option} must be the name of a file (got its content). Write the content to a file."
+
+    option: str
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 from jsonschema import Draft202012Validator
@@ -38,7 +38,7 @@ from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
-from tap_sequence.sync.state import REPLICATION_KEY
+from tap_sequence.sync.state import REPLICATION_KEY, unwrap
 from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 
@@ -144,6 +144,7 @@ class SequenceTap(Tap):
         Raises:
             StateError: It is not a Singer state, or the state of a stream cannot be read.
         """
+        state = unwrap(state)
         bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
             raise NotSingerStateError
@@ -243,8 +244,8 @@ class SequenceTap(Tap):
         about: bool = False,
         about_format: str | None = None,
         config: ConfigInput | None = None,
-        state: IO[str] | None = None,
-        catalog: IO[str] | None = None,
+        state: str | None = None,
+        catalog: str | None = None,
     ) -> None:
         if about:
             cls.print_about(about_format)
