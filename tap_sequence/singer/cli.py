@@ -27,6 +27,7 @@ from tap_sequence.errors import (
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StoppedError, ignore_signals
 from tap_sequence.singer.about import describe_settings
+from tap_sequence.singer.environment import PREFIX
 from tap_sequence.singer.input_files import names_a_file
 from tap_sequence.text.redaction import excerpt
 
@@ -39,9 +40,6 @@ if sys.version_info >= (3, 12):
     from typing import override
 else:
     from typing_extensions import override
-
-ENVIRONMENT_PREFIX = "TAP_SEQUENCE_"
-"""The names of environment variables that are settings begin with it."""
 
 _TEST_HELP = "Use --test to request one log and report whether that worked. Use --test=schema to write the SCHEMA messages alone."
 _OPTION_NAME = re.compile(r"--?[a-z][a-z-]*")
@@ -83,9 +81,7 @@ class TapCommand(SingerCommand):
 
     @override
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        title = (
-            f"Settings (in the --config file; with --config=ENV from {ENVIRONMENT_PREFIX}<NAME IN CAPITALS>)"
-        )
+        title = f"Settings (in the --config file; with --config=ENV from {PREFIX}<NAME IN CAPITALS>)"
         with formatter.section(title):
             formatter.write_dl(describe_settings(self.tap_class))
 

@@ -23,17 +23,19 @@ from tap_sequence.catalog import STREAMS
 from tap_sequence.errors import NotSingerStateError, SettingsError, UnreadableStateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, parse_numbers, settings_of
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
 from tap_sequence.settings_checks import (
-    find_environment_problems,
     find_environment_secrets,
     find_problems,
     find_secrets,
     find_settings_without_effect,
     find_unknown_variables,
+    parse_numbers,
+    parse_variables,
 )
 from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
-from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
+from tap_sequence.singer.cli import TapCommand, without_info
+from tap_sequence.singer.environment import PREFIX, read_variables
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES
@@ -84,23 +86,17 @@ class SequenceTap(Tap):
         handle_hangup(self._handle_termination)
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         clean_log_records()
-        self._learn_environment_secrets()
-        if parse_env_config:
-            for problem in find_unknown_variables(os.environ, ENVIRONMENT_PREFIX):
-                self.logger.warning(problem)
-        try:
-            super().__init__(parse_env_config=parse_env_config, **kwargs)
-        except ValueError:
-            # Raised by the SDK's parsing of environment variables, .env included, without the variable's name.
-            self._learn_environment_secrets()
-            problems = (
-                list(find_environment_problems(os.environ, ENVIRONMENT_PREFIX, self.config_jsonschema))
-                if parse_env_config
-                else []
-            )
-            if not problems:
-                raise
-            raise SettingsError("; ".join(problems)) from None
+        self._variables = read_variables(self.logger) if parse_env_config else {**os.environ}
+        MASK.add(find_environment_secrets(self._variables, PREFIX))
+        self.append_builtin_config(self.config_jsonschema)
+        for problem in find_unknown_variables(
+            self._variables,
+            PREFIX,
+            self.config_jsonschema["properties"],
+            for_all_plugins="MELTANO_PROJECT_ROOT" in os.environ,
+        ):
+            self.logger.warning(problem)
+        super().__init__(parse_env_config=parse_env_config, **kwargs)
         for problem in find_settings_without_effect(self.config):
             self.logger.warning(problem)
 
@@ -116,10 +112,14 @@ class SequenceTap(Tap):
         """The account to read."""
         return Source(self.settings, logger=self.logger, stop_signals=self.stop_signals)
 
-    @classmethod
-    def _learn_environment_secrets(cls) -> None:
-        """Mask the secrets in environment variables in all output from now on."""
-        MASK.add(find_environment_secrets(os.environ, ENVIRONMENT_PREFIX))
+    # The SDK's own lets `.env` override exported variables, and takes all of its variables into the process.
+    @property
+    @override
+    def _env_var_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        if problems := list(parse_variables(self._variables, PREFIX, self.config_jsonschema, config)):
+            raise SettingsError("; ".join(problems))
+        return config
 
     # The SDK's own validation quotes values, which may be secrets, and reports each problem on a line of its own. With
     # validate_config=False it would still run, and log a warning.

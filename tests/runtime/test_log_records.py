@@ -6,8 +6,6 @@ import http.client
 import json
 import logging
 import socketserver
-import subprocess
-import sys
 import time
 import unicodedata
 from base64 import b64encode
@@ -21,7 +19,13 @@ import pytest
 from tap_sequence.runtime.log_records import CleaningFactory, clean_log_records
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
 from tap_sequence.text.redaction import MASK, excerpt
-from tests.support.harness import config_for, environment, run_command, run_here, run_process
+from tests.support.harness import (
+    config_for,
+    run_command,
+    run_here,
+    run_process,
+    run_with_env_file,
+)
 from tests.support.raw_server import answering, collecting, response
 
 CLIENT_ID, CLIENT_SECRET = "qzvk-0147", 'wXq"Jz\\vK9+x'
@@ -137,20 +141,7 @@ def run_from_environment(folder: Path, variables: dict[str, str], *, in_file: bo
     if in_file:
         lines = [f"{variable}={json.dumps(text)}" for variable, text in variables.items()]
         (folder / ".env").write_text("\n".join(lines))
-        # The SDK searches the folders above its own installation for the file.
-        script = (
-            "from singer_sdk.configuration import _dict_config as c; "
-            f"c.find_dotenv = lambda: {str(folder / '.env')!r}; "
-            "from tap_sequence.__main__ import main; main()"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, "--config=ENV"],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment(**logged),
-            check=False,
-        )
+        done = run_with_env_file(folder, "--config=ENV", env=logged)
     else:
         done = run_command(folder, "--config=ENV", env={**variables, **logged})
     assert (done.returncode, done.stdout) == (1, "")

@@ -37,7 +37,7 @@ CREDENTIALS = {"client_id": "an-id", "client_secret": SECRET}
 BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "client_id", "missing"),
     ({"client_id": "an-id"}, "client_secret", "missing"),
-    ({"client_id": "an-id", "client_secret": ""}, "client_secret", "not empty"),
+    ({"client_id": "an-id", "client_secret": ""}, "client_secret", "missing"),
     ({"client_id": "an-id", "client_secret": 12345}, "client_secret", "a text"),
     ({"client_id": "an-id", "client_secret": SECRET + "\n"}, "client_secret", "white space"),
     ({"client_id": "an:id", "client_secret": SECRET}, "client_id", "colon"),
@@ -66,7 +66,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({**CREDENTIALS, "page_size": float("nan")}, "page_size", "NaN"),
     ({**CREDENTIALS, "flattening_max_depth": float("inf")}, "flattening_max_depth", "Infinity"),
     ({**CREDENTIALS, "user_agent": "me\r\nX-Header: yes"}, "user_agent", "ASCII"),
-    ({**CREDENTIALS, "api_version": ""}, "api_version", "ASCII"),
+    ({**CREDENTIALS, "api_version": "\u00e9"}, "api_version", "ASCII"),
     ({**CREDENTIALS, "actor_email": "Hash"}, "actor_email", "keep, hash, drop"),
     ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": ""}, "actor_email_salt", "not empty"),
     ({**CREDENTIALS, "actor_email_salt": 12345}, "actor_email_salt", "a text"),
