@@ -5,7 +5,7 @@ address: text from outside goes through `tap_sequence.text.redaction.excerpt` be
 docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.py checks it.
 
     TapSequenceError
-    ├── SettingsError, InputFileError, CatalogError, StateError, StreamMapError   inputs
+    ├── SettingsError, InputFileError, LoggingError, CatalogError, StateError, StreamMapError   inputs
     ├── RequestError                                                             requests
     │   ├── RefusedError ── BadRequestError
     │   ├── CredentialsError, RedirectError, ResponseTooLargeError, UnreachableError
@@ -22,6 +22,9 @@ from tap_sequence.errors.inputs import (
     InlineInputError,
     InputFileError,
     InvalidJsonError,
+    LogConfigError,
+    LoggingError,
+    LogLevelError,
     MixedReplicationMethodsError,
     NotAnObjectError,
     NotSingerStateError,
@@ -76,6 +79,9 @@ __all__ = [
     "InlineInputError",
     "InputFileError",
     "InvalidJsonError",
+    "LogConfigError",
+    "LogLevelError",
+    "LoggingError",
     "MixedReplicationMethodsError",
     "NestingError",
     "NewestMissingError",

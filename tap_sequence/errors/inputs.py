@@ -81,6 +81,31 @@ class NotAnObjectError(InputFileError):
     found: str
 
 
+class LoggingError(TapSequenceError):
+    """Logging cannot be set up as an environment variable says."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class LogLevelError(LoggingError):
+    """The variable is not a level of Python's logging."""
+
+    template = "{variable} must be one of {levels}. Fix or unset it."
+
+    variable: str
+    levels: str
+
+
+@dataclass(eq=False)
+class LogConfigError(LoggingError):
+    """The file in SINGER_SDK_LOG_CONFIG is missing, not YAML, or not a configuration of Python's logging."""
+
+    template = "The logging configuration in SINGER_SDK_LOG_CONFIG cannot be used: {reason}. Fix the file, or unset the variable."
+
+    reason: str
+
+
 class CatalogError(TapSequenceError):
     """The catalog cannot be followed."""
 

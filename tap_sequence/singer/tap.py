@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 from jsonschema import Draft202012Validator
 from singer_sdk import Tap
+from singer_sdk.cli import plugin_cli
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.mapper import PluginMapper
 from singer_sdk.singerlib import Catalog, Schema
@@ -37,6 +38,7 @@ from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
 from tap_sequence.singer.cli import TapCommand, without_info
 from tap_sequence.singer.environment import PREFIX, read_variables
 from tap_sequence.singer.input_files import ConfigInput, read_object
+from tap_sequence.singer.logging_setup import set_up_logging
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
@@ -266,6 +268,11 @@ class SequenceTap(Tap):
         super().print_about(output_format or ABOUT_FORMAT)
         if output_format == "markdown":
             click.echo(describe_streams(STREAM_TYPES))
+
+    @plugin_cli
+    def cli(cls) -> click.Command:  # noqa: N805
+        """The command line. Getting it sets up logging."""
+        return set_up_logging(lambda: super(SequenceTap, cls).cli, cls.logger)
 
     @classmethod
     @override
