@@ -120,6 +120,18 @@ def test_network_handlers_send_clean_records(simulator: Simulator, tmp_path: Pat
     assert_clean(run.stderr)
 
 
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_structured_lines_with_something_hidden_are_json(tmp_path: Path, level: str) -> None:
+    body = json.dumps({"error": {"message": json.dumps({"a": f'"ada@example.com" {CLIENT_SECRET}"\n'})}})
+    handlers = {"console": {"class": "logging.StreamHandler", "formatter": "structured", "level": level}}
+    with answering(lambda _: response(404, body.encode(), f"X-Echo: {CLIENT_SECRET}\\")) as base_url:
+        config = {"api_url": base_url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        run = run_process(tmp_path, config, env=logging_config(tmp_path, handlers))
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert any("<client_secret>" in line["message"] or "not shown" in line["message"] for line in lines)
+    assert_clean(run.stderr)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
 def test_log_file_on_full_disk_reports_clean_records(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(
