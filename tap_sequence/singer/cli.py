@@ -179,3 +179,21 @@ def without_info(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def blocking_output() -> Iterator[None]:
+    """Make standard output block in between: Python's own writes lose what does not fit into a pipe that does not block."""
+    try:
+        fd = sys.stdout.fileno()
+        was_blocking = os.get_blocking(fd)
+    except OSError:
+        # It is closed, or inside another program not a file.
+        yield
+        return
+    os.set_blocking(fd, True)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.set_blocking(fd, was_blocking)

@@ -35,7 +35,7 @@ from tap_sequence.settings_checks import (
     parse_variables,
 )
 from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
-from tap_sequence.singer.cli import TapCommand, without_info
+from tap_sequence.singer.cli import TapCommand, blocking_output, without_info
 from tap_sequence.singer.environment import PREFIX, read_variables
 from tap_sequence.singer.input_files import ConfigInput, read_object
 from tap_sequence.singer.logging_setup import set_up_logging
@@ -265,9 +265,15 @@ class SequenceTap(Tap):
     @classmethod
     @override
     def print_about(cls, output_format: str | None = None) -> None:
-        super().print_about(output_format or ABOUT_FORMAT)
-        if output_format == "markdown":
-            click.echo(describe_streams(STREAM_TYPES))
+        with blocking_output():
+            super().print_about(output_format or ABOUT_FORMAT)
+            if output_format == "markdown":
+                click.echo(describe_streams(STREAM_TYPES))
+
+    @override
+    def run_discovery(self) -> str:
+        with blocking_output():
+            return super().run_discovery()
 
     @plugin_cli
     def cli(cls) -> click.Command:  # noqa: N805

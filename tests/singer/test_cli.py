@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +30,7 @@ from tests.support.harness import (
     environment,
     run_command,
     run_process,
+    start_tap,
 )
 
 Simulate = Callable[..., Simulator]
@@ -433,3 +437,27 @@ def test_option_test_gives_up_soon_on_an_unreachable_host(
     assert time.monotonic() - began < 60
     assert run.value.code == 1
     _assert_one_line(capfd.readouterr().err, "Connection refused", "Gave up after")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has pipes of a given size")
+@pytest.mark.parametrize("arguments", [["--discover"], ["--about", "--format=json"]])
+def test_output_to_a_small_pipe_that_does_not_block_is_complete(tmp_path: Path, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = start_tap(tmp_path, *arguments, stdout=writer, stderr=stderr)
+    _wait_until_full(reader)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert json.loads(file.read())
+    assert process.wait(60) == 0
+
+
+def _wait_until_full(reader: int) -> None:
+    """Wait until a pipe of 4096 bytes has no room."""
+    end = time.monotonic() + 60
+    while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4))) < (4096,):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.2)
