@@ -134,15 +134,15 @@ def test_script_loads_everything_and_in_the_next_run_what_is_new(runner: Callabl
     ]
 
 
-@pytest.mark.parametrize("home", [[], ["HOME="]])
-def test_script_works_without_home(runner: Callable[..., Runner], home: list[str]) -> None:
+@pytest.mark.parametrize("unset", [[], ["HOME="]])
+def test_script_works_without_home(runner: Callable[..., Runner], unset: list[str]) -> None:
     account = runner(10)
     path = f"{account.home / '.local' / 'bin'}:/usr/bin:/bin"
     variables = [
         f"TAP_SEQUENCE_{name.upper()}={value}" for name, value in config_for(account.simulator).items()
     ]
     command = [str(EXAMPLES / "run.sh"), str(account.folder), "target-jsonl"]
-    subprocess.run(["env", "-i", f"PATH={path}", *home, *variables, *command], check=True, timeout=100)
+    subprocess.run(["env", "-i", f"PATH={path}", *unset, *variables, *command], check=True, timeout=100)
     assert _loaded(account.folder) == account.simulator.store.ids()
 
 

@@ -37,12 +37,12 @@ def test_exported_variable_overrides_env_file(simulate: Simulate, tmp_path: Path
 
 
 def test_misspelt_variable_in_env_file_is_warned_of(tmp_path: Path) -> None:
-    run = run_from_file(tmp_path, "TAP_SEQUENCE_ENVIRONMENT=demo\nTAP_SEQUENCE_PAGE_SISE=7\n", {})
+    run = run_from_file(tmp_path, "TAP_SEQUENCE_ENVIRONMENT=demo\nTAP_SEQUENCE_PAGE_SIZES=7\n", {})
     (warning,) = run.warnings
     assert warning.endswith("has no effect. Did you mean TAP_SEQUENCE_PAGE_SIZE?")
 
 
-@pytest.mark.parametrize("name", ["PAGE_SISE", "FLATTENING_ENABLE", "LOGLEVL"])
+@pytest.mark.parametrize("name", ["PAGE_SIZES", "FLATTENING_ENABLE", "LOGLEVL"])
 @pytest.mark.parametrize("meltano", [{}, {"MELTANO_PROJECT_ROOT": "/p"}])
 def test_misspelt_variable_is_warned_of_with_settings_in_a_file(
     simulate: Simulate, tmp_path: Path, name: str, meltano: dict[str, str]
