@@ -13,8 +13,8 @@ set -euo pipefail
 mkdir -p "$1"
 cd "$1"
 shift
-# `uv tool install` puts commands here, which is not in cron's PATH.
-PATH="$HOME/.local/bin:$PATH"
+# `uv tool install` puts commands here, which is not in cron's PATH. A container or a systemd unit may have no HOME.
+PATH="${HOME:+$HOME/.local/bin:}$PATH"
 
 # Tap and target inherit the lock, so that no other run starts before they have exited, even if this script is killed.
 exec 9>lock

@@ -5,10 +5,7 @@ README.md, meltano.yml, `--help` and `--about` are held against `CONFIG_JSONSCHE
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -18,6 +15,7 @@ from tap_sequence import __version__
 from tap_sequence.sync.timestamps import parse_timestamp
 
 DEMO = "demo"
+SALT = "actor_email_salt"
 
 # In Python, `$` also matches before a trailing newline.
 HEADER_PATTERN = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$(?!\n)"
@@ -281,19 +279,15 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
 
 
 def fill_defaults(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
-    """Put the default of each setting that is absent or null into `config`; drop nulls that have none."""
+    """Put the default of each setting that is absent, null or empty into `config`; drop those that have none."""
     for name, definition in schema["properties"].items():
-        if config.get(name) is None:
+        value = config.get(name)
+        # White space around a credential is refused: it may have been copied only in part.
+        if isinstance(value, str) and name in TYPES and name not in SECRETS:
+            value = config[name] = value.strip()
+        # Without its salt, hashing would protect less than intended.
+        is_given = value is not None and (value != "" or (name, config.get("actor_email")) == (SALT, "hash"))
+        if not is_given:
             config.pop(name, None)
             if "default" in definition:
                 config[name] = definition["default"]
-
-
-def parse_numbers(config: dict[str, Any]) -> None:
-    """Make the numbers of settings floats: environment variables hold text, and the SDK reads files with Decimals."""
-    for name, definition in CONFIG_JSONSCHEMA["properties"].items():
-        if "number" in definition["type"] and isinstance(config.get(name), str | Decimal):
-            with contextlib.suppress(ValueError, OverflowError):
-                number = float(config[name])
-                # NaN compares with nothing, so that no limit would hold it.
-                config[name] = number if math.isfinite(number) else config[name]

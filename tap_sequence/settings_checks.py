@@ -1,24 +1,30 @@
-"""Finds what is wrong with settings, without quoting secrets, and which of them are secret."""
+"""Parses settings, and finds what is wrong with them, without quoting secrets, and which of them are secret."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from tap_sequence.api.addresses import canonical_url
-from tap_sequence.settings import CONFIG_JSONSCHEMA, DEMO, HEADER_PATTERN, SECRETS, TYPES
+from tap_sequence.settings import CONFIG_JSONSCHEMA, DEMO, HEADER_PATTERN, SALT, SECRETS, TYPES
 from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
 _CREDENTIALS = ("client_id", "client_secret")
-
-
+_BOOLEANS = {
+    text: value
+    for value, texts in {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}.items()
+    for text in texts
+}
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -47,42 +53,73 @@ def find_environment_secrets(environment: Mapping[str, str], prefix: str) -> dic
     return secrets
 
 
-def find_environment_problems(
-    environment: Mapping[str, str], prefix: str, schema: Mapping[str, Any]
+def parse_variables(
+    variables: Mapping[str, str], prefix: str, schema: Mapping[str, Any], config: dict[str, Any]
 ) -> Iterator[str]:
-    """Yield which environment variables cannot be read as the integer or JSON object that their setting must be.
+    """Put the settings in environment variables into `config`, and yield which cannot be read as their type.
 
     Args:
-        environment: The environment variables.
+        variables: The environment variables. An empty one counts as not set.
         prefix: What the names of those begin with that are settings.
         schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
+        config: The settings so far.
     """
     for name, definition in schema["properties"].items():
         variable = prefix + name.upper()
-        if variable not in environment:
+        text = variables.get(variable)
+        # An empty salt is kept for fill_defaults to decide.
+        if text is None or (not text.strip() and name != SALT):
             continue
-        kinds = definition.get("type", [])
         try:
-            if "integer" in kinds:
-                int(environment[variable])
-            elif "object" in kinds:
-                json.loads(environment[variable])
-        except ValueError:
-            wanted = "a JSON object" if "object" in kinds else _wanted(definition)
-            yield f"{name} (from {variable}) must be {wanted}"
+            config[name] = _parse(text, definition.get("type", []))
+        except (ValueError, LookupError, RecursionError):
+            yield f"{name} (from {variable}) must be {_wanted(definition)}"
 
 
-def find_unknown_variables(environment: Mapping[str, str], prefix: str) -> Iterator[str]:
-    """Yield which environment variables look like settings of this tap, but are not."""
-    names = {prefix + name.upper() for name in CONFIG_JSONSCHEMA["properties"]}
-    others = ("STREAM_MAP", "FAKER_", "FLATTENING_", "LOGLEVEL", "_")
-    for variable in environment:
-        if variable.startswith(prefix) and variable not in names:
-            if variable.removeprefix(prefix).startswith(others):
-                continue
-            close = difflib.get_close_matches(variable, names, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            yield f"Environment variable {excerpt(variable)} is not a setting of this tap and has no effect.{hint}"
+def _parse(text: str, kinds: Iterable[str]) -> Any:
+    if "integer" in kinds:
+        return int(text)
+    if "boolean" in kinds:
+        return _BOOLEANS[text.strip().lower()]
+    if "object" in kinds:
+        return json.loads(text, parse_float=Decimal)
+    return text
+
+
+def parse_numbers(config: dict[str, Any]) -> None:
+    """Make the numbers of settings floats: environment variables hold text, and the SDK reads files with Decimals."""
+    for name, definition in CONFIG_JSONSCHEMA["properties"].items():
+        if "number" in definition["type"] and isinstance(config.get(name), str | Decimal):
+            with contextlib.suppress(ValueError, OverflowError):
+                number = float(config[name])
+                # NaN compares with nothing, so that no limit would hold it.
+                config[name] = number if math.isfinite(number) else config[name]
+
+
+def find_unknown_variables(
+    variables: Iterable[str], prefix: str, settings: Iterable[str], *, for_all_plugins: bool
+) -> Iterator[str]:
+    """Yield which environment variables look like settings of this tap, but are not.
+
+    Args:
+        variables: Names of the environment variables.
+        prefix: What the names of those begin with that are settings.
+        settings: Names of all settings.
+        for_all_plugins: Whether some may be for other plugins, as under Meltano, where `tap-sequence-eu` could inherit from
+            the tap and have `TAP_SEQUENCE_EU_PAGE_SIZE`.
+    """
+    names = {prefix + name.upper() for name in settings} | {f"{prefix}LOGLEVEL"}
+    endings = tuple(f"_{name.upper()}" for name in settings)
+    for variable in variables:
+        rest = variable[len(prefix) :].upper()
+        # Meltano's extras begin with an underscore.
+        if not variable.upper().startswith(prefix) or variable in names or rest.startswith("_"):
+            continue
+        if for_all_plugins and ("__" in rest or rest.endswith(endings)):
+            continue
+        close = difflib.get_close_matches(variable.upper(), names, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        yield f"Environment variable {excerpt(variable)} is not a setting of this tap and has no effect.{hint}"
 
 
 def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:

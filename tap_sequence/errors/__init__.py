@@ -5,8 +5,8 @@ address: text from outside goes through `tap_sequence.text.redaction.excerpt` be
 docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.py checks it.
 
     TapSequenceError
-    ├── SettingsError, InputFileError, CatalogError, StateError, StreamMapError,
-    │   StreamMapRecordError                                                     inputs
+    ├── SettingsError, InputFileError, LoggingError, CatalogError, StateError,
+    │   StreamMapError, StreamMapRecordError                                       inputs
     ├── RequestError                                                             requests
     │   ├── RefusedError ── BadRequestError
     │   ├── CredentialsError, RedirectError, ResponseTooLargeError, UnreachableError
@@ -20,9 +20,12 @@ from tap_sequence.errors.inputs import (
     CatalogError,
     EmptyFileError,
     FutureStateError,
-    InlineConfigError,
+    InlineInputError,
     InputFileError,
     InvalidJsonError,
+    LogConfigError,
+    LoggingError,
+    LogLevelError,
     MixedReplicationMethodsError,
     NotAnObjectError,
     NotSingerStateError,
@@ -76,9 +79,12 @@ __all__ = [
     "FirstPageRepeatedError",
     "FutureStateError",
     "IncompleteListError",
-    "InlineConfigError",
+    "InlineInputError",
     "InputFileError",
     "InvalidJsonError",
+    "LogConfigError",
+    "LogLevelError",
+    "LoggingError",
     "MixedReplicationMethodsError",
     "NestingError",
     "NewestMissingError",

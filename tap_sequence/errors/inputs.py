@@ -31,10 +31,13 @@ class InputFileError(TapSequenceError):
     kind = FailureKind.CONFIG
 
 
-class InlineConfigError(InputFileError):
-    """`--config` was given settings in place of a file's name."""
+@dataclass(eq=False)
+class InlineInputError(InputFileError):
+    """An option was given the content of a file in place of its name."""
 
-    template = "--config must be the name of a file (got its content). Write the settings to a file, or use --config=ENV."
+    template = "{option} must be the name of a file (got its content). Write the content to a file."
+
+    option: str
 
 
 @dataclass(eq=False)
@@ -76,6 +79,31 @@ class NotAnObjectError(InputFileError):
 
     file: str
     found: str
+
+
+class LoggingError(TapSequenceError):
+    """Logging cannot be set up as an environment variable says."""
+
+    kind = FailureKind.CONFIG
+
+
+@dataclass(eq=False)
+class LogLevelError(LoggingError):
+    """The variable is not a level of Python's logging."""
+
+    template = "{variable} must be one of {levels}. Fix or unset it."
+
+    variable: str
+    levels: str
+
+
+@dataclass(eq=False)
+class LogConfigError(LoggingError):
+    """The file in SINGER_SDK_LOG_CONFIG is missing, not YAML, or not a configuration of Python's logging."""
+
+    template = "The logging configuration in SINGER_SDK_LOG_CONFIG cannot be used: {reason}. Fix the file, or unset the variable."
+
+    reason: str
 
 
 class CatalogError(TapSequenceError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 import traceback
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from tap_sequence.errors import (
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StoppedError, ignore_signals
 from tap_sequence.singer.about import describe_settings
+from tap_sequence.singer.environment import PREFIX
+from tap_sequence.singer.input_files import names_a_file
 from tap_sequence.text.redaction import excerpt
 
 if TYPE_CHECKING:
@@ -38,10 +41,8 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import override
 
-ENVIRONMENT_PREFIX = "TAP_SEQUENCE_"
-"""The names of environment variables that are settings begin with it."""
-
 _TEST_HELP = "Use --test to request one log and report whether that worked. Use --test=schema to write the SCHEMA messages alone."
+_OPTION_NAME = re.compile(r"--?[a-z][a-z-]*")
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
@@ -65,13 +66,22 @@ class TapCommand(SingerCommand):
         for param in result.params:
             if param.name == "test" and isinstance(param, click.Option):
                 param.help = _TEST_HELP
+            if param.name in {"state", "catalog"}:
+                # The tap reads these files itself, as it reads those of --config.
+                param.type, param.metavar = click.STRING, "FILENAME"
         return result
 
     @override
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
+        given = [*args]
+        try:
+            return super().make_context(info_name, args, *more, **extra)
+        except click.UsageError as error:
+            raise click.UsageError(_without_values(error.format_message(), given), error.ctx) from None
+
+    @override
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        title = (
-            f"Settings (in the --config file; with --config=ENV from {ENVIRONMENT_PREFIX}<NAME IN CAPITALS>)"
-        )
+        title = f"Settings (in the --config file; with --config=ENV from {PREFIX}<NAME IN CAPITALS>)"
         with formatter.section(title):
             formatter.write_dl(describe_settings(self.tap_class))
 
@@ -144,6 +154,16 @@ def _is_from_stream_map(error: Exception) -> bool:
     return isinstance(error, MappingError) or Path(mapper.__file__) in files
 
 
+def _without_values(message: str, arguments: list[str]) -> str:
+    """Return a message about the command line without arguments that may be settings."""
+    for argument in arguments:
+        for value in (argument, argument.partition("=")[2]):
+            if value and not names_a_file(value) and not _OPTION_NAME.fullmatch(value):
+                for form in (value, repr(value)[1:-1]):
+                    message = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "…", message)
+    return message
+
+
 def _discard_output() -> None:
     """Redirect what Python still buffers for standard output to nowhere: it could not be written at exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -159,3 +179,21 @@ def without_info(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def blocking_output() -> Iterator[None]:
+    """Make standard output block in between: Python's own writes lose what does not fit into a pipe that does not block."""
+    try:
+        fd = sys.stdout.fileno()
+        was_blocking = os.get_blocking(fd)
+    except OSError:
+        # It is closed, or inside another program not a file.
+        yield
+        return
+    os.set_blocking(fd, True)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.set_blocking(fd, was_blocking)

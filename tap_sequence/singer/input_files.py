@@ -1,21 +1,28 @@
-"""The files named on the command line: each holds a JSON object, and is read and parsed once."""
+"""The inputs named on the command line: each holds a JSON object, and is read and parsed once."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from tap_sequence.errors import (
     EmptyFileError,
-    InlineConfigError,
+    InlineInputError,
     InvalidJsonError,
     NotAnObjectError,
     UnreadableFileError,
 )
+from tap_sequence.text.redaction import excerpt
+
+STANDARD_INPUT = "-"
+
+_CONTENT = re.compile(r"""\s*[{\["']|.*[{}\n]|.*:\s""", re.DOTALL)
+_PATH = re.compile(r"(?:\.{0,2}/|~/|[A-Za-z]:\\)[\w./\\ +~@-]*|[\w./\\ +~@-]*\.\w{1,5}")
 
 
 @dataclass
@@ -32,7 +39,7 @@ class ConfigInput:
 
     @classmethod
     def read(cls, values: Iterable[str]) -> Self:
-        """Read the files named by `--config`, each a path or `ENV`.
+        """Read what `--config` names, each a file or `ENV`.
 
         Raises:
             InputFileError: A file cannot be read, or does not hold a JSON object.
@@ -41,39 +48,45 @@ class ConfigInput:
         for value in values:
             if value == "ENV":
                 result.parse_env = True
-            elif value.lstrip().startswith("{"):
-                raise InlineConfigError
             else:
-                result.config |= _read_config(value)
+                result.config |= read_object(value, "config")
         return result
 
 
-def _read_config(path: str) -> dict[str, Any]:
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            return read_object(file, "config")
-    except OSError as error:
-        raise UnreadableFileError(
-            file=f"The config file {path}", reason=str(error.strerror), option="--config"
-        ) from None
+def names_a_file(value: str) -> bool:
+    """Return whether an argument is the name of a file, so that a message may quote it.
+
+    Anything else may be a secret that the mask does not know yet: settings given in place of their file, for example.
+    """
+    return os.path.lexists(value) or _PATH.fullmatch(value) is not None
 
 
-def read_object(file: IO[str], name: str) -> dict[str, Any]:
+def read_object(path: str, name: str) -> dict[str, Any]:
     """Return the JSON object in a file, with Decimals for numbers that have a fraction, as the SDK reads it.
 
     Args:
-        file: The file.
+        path: Name of the file, which may be a pipe; `-` is standard input. It is UTF-8, whatever the locale, with or without
+            a byte order mark.
         name: Name of the option that names the file, without dashes.
 
     Raises:
         InputFileError: The file cannot be read, or does not hold a JSON object.
     """
-    shown, option = f"The {name} file {file.name}", f"--{name}"
+    shown, option = f"The {name} file", f"--{name}"
+    if path == STANDARD_INPUT:
+        shown = f"The {name} on standard input"
+    elif names_a_file(path):
+        shown += f" {excerpt(path)}"
+    elif _CONTENT.match(path):
+        raise InlineInputError(option)
     try:
-        text = file.read()
+        with open(0 if path == STANDARD_INPUT else path, "rb", closefd=path != STANDARD_INPUT) as file:
+            text = file.read().decode("utf-8-sig")
         if not text.strip():
             raise EmptyFileError(shown, option)
         value = json.loads(text, parse_float=Decimal, object_pairs_hook=_to_object)
+    except OSError as error:
+        raise UnreadableFileError(file=shown, reason=str(error.strerror), option=option) from None
     except UnicodeDecodeError:
         raise UnreadableFileError(file=shown, reason="not UTF-8 text", option=option) from None
     except RecursionError:

@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 from jsonschema import Draft202012Validator
 from singer_sdk import Tap
+from singer_sdk.cli import plugin_cli
 from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
 from singer_sdk.mapper import PluginMapper
 from singer_sdk.singerlib import Catalog, CatalogEntry, Schema
@@ -23,25 +24,28 @@ from tap_sequence.catalog import STREAMS
 from tap_sequence.errors import NotSingerStateError, SettingsError, UnreadableStateError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, parse_numbers, settings_of
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
 from tap_sequence.settings_checks import (
-    find_environment_problems,
     find_environment_secrets,
     find_problems,
     find_secrets,
     find_settings_without_effect,
     find_unknown_variables,
+    parse_numbers,
+    parse_variables,
 )
 from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
 from tap_sequence.singer.catalogs import complete_catalog, selected_schema, warn_if_nothing_is_selected
-from tap_sequence.singer.cli import ENVIRONMENT_PREFIX, TapCommand, without_info
+from tap_sequence.singer.cli import TapCommand, blocking_output, without_info
+from tap_sequence.singer.environment import PREFIX, read_variables
 from tap_sequence.singer.input_files import ConfigInput, read_object
+from tap_sequence.singer.logging_setup import set_up_logging
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.quiet import lower_details, lower_metrics
 from tap_sequence.singer.stream_maps import warn_of_unknown_streams
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
-from tap_sequence.sync.state import REPLICATION_KEY
+from tap_sequence.sync.state import REPLICATION_KEY, unwrap
 from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 
@@ -89,25 +93,19 @@ class SequenceTap(Tap):
         kwargs.setdefault("message_writer", LineWriter(self.stop_signals))
         clean_log_records()
         lower_details(self.logger)
-        self._learn_environment_secrets()
-        if parse_env_config:
-            for problem in find_unknown_variables(os.environ, ENVIRONMENT_PREFIX):
-                self.logger.warning(problem)
+        self._variables = read_variables(self.logger) if parse_env_config else {**os.environ}
+        MASK.add(find_environment_secrets(self._variables, PREFIX))
+        self.append_builtin_config(self.config_jsonschema)
+        for problem in find_unknown_variables(
+            self._variables,
+            PREFIX,
+            self.config_jsonschema["properties"],
+            for_all_plugins="MELTANO_PROJECT_ROOT" in os.environ,
+        ):
+            self.logger.warning(problem)
         if isinstance(kwargs.get("catalog"), Mapping):
             kwargs["catalog"] = complete_catalog(kwargs["catalog"], self.logger)
-        try:
-            super().__init__(parse_env_config=parse_env_config, **kwargs)
-        except ValueError:
-            # Raised by the SDK's parsing of environment variables, .env included, without the variable's name.
-            self._learn_environment_secrets()
-            problems = (
-                list(find_environment_problems(os.environ, ENVIRONMENT_PREFIX, self.config_jsonschema))
-                if parse_env_config
-                else []
-            )
-            if not problems:
-                raise
-            raise SettingsError("; ".join(problems)) from None
+        super().__init__(parse_env_config=parse_env_config, **kwargs)
         lower_metrics(self.metrics_logger)
         if self.input_catalog is not None:
             selected = [stream.name for stream in self.streams.values() if stream.selected]
@@ -128,10 +126,14 @@ class SequenceTap(Tap):
         """The account to read."""
         return Source(self.settings, logger=self.logger, stop_signals=self.stop_signals)
 
-    @classmethod
-    def _learn_environment_secrets(cls) -> None:
-        """Mask the secrets in environment variables in all output from now on."""
-        MASK.add(find_environment_secrets(os.environ, ENVIRONMENT_PREFIX))
+    # The SDK's own lets `.env` override exported variables, and takes all of its variables into the process.
+    @property
+    @override
+    def _env_var_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        if problems := list(parse_variables(self._variables, PREFIX, self.config_jsonschema, config)):
+            raise SettingsError("; ".join(problems))
+        return config
 
     # The SDK's own validation quotes values, which may be secrets, and reports each problem on a line of its own. With
     # validate_config=False it would still run, and log a warning.
@@ -156,6 +158,7 @@ class SequenceTap(Tap):
         Raises:
             StateError: It is not a Singer state, or the state of a stream cannot be read.
         """
+        state = unwrap(state)
         bookmarks = state.get("bookmarks", {} if not state else None)
         if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
             raise NotSingerStateError
@@ -256,8 +259,8 @@ class SequenceTap(Tap):
         about: bool = False,
         about_format: str | None = None,
         config: ConfigInput | None = None,
-        state: IO[str] | None = None,
-        catalog: IO[str] | None = None,
+        state: str | None = None,
+        catalog: str | None = None,
     ) -> None:
         if about:
             cls.print_about(about_format)
@@ -275,9 +278,20 @@ class SequenceTap(Tap):
     @classmethod
     @override
     def print_about(cls, output_format: str | None = None) -> None:
-        super().print_about(output_format or ABOUT_FORMAT)
-        if output_format == "markdown":
-            click.echo(describe_streams(STREAM_TYPES))
+        with blocking_output():
+            super().print_about(output_format or ABOUT_FORMAT)
+            if output_format == "markdown":
+                click.echo(describe_streams(STREAM_TYPES))
+
+    @override
+    def run_discovery(self) -> str:
+        with blocking_output():
+            return super().run_discovery()
+
+    @plugin_cli
+    def cli(cls) -> click.Command:  # noqa: N805
+        """The command line. Getting it sets up logging."""
+        return set_up_logging(lambda: super(SequenceTap, cls).cli, cls.logger)
 
     @classmethod
     @override

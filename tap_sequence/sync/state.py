@@ -55,6 +55,19 @@ class Query:
         )
 
 
+def unwrap(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without what other programs put around it, and {} if it has no content.
+
+    `meltano state get` prints it under `singer_state`, a STATE message has it under `value`, and `currently_syncing` alone is
+    what some tools save before the first bookmark.
+    """
+    for name in ("singer_state", "value"):
+        inner = state.get(name)
+        if "bookmarks" not in state and isinstance(inner, dict) and "bookmarks" in inner:
+            state = inner
+    return state if state.keys() - {"currently_syncing"} else {}
+
+
 class Edit(Enum):
     """How `replication_key_value` differs from the one that was saved."""
 

@@ -15,7 +15,8 @@ from tap_sequence.text.secret_mask import SecretMask, decoded, readings
 _WORD = r"[^\s\"'<>@,;:(){}\[\]]"
 # The number of backslashes is bounded: otherwise a text of nothing but backslashes would take forever.
 _AT = r"(?:[@\uff20\ufe6b]|%(?:25){0,3}40|\\{1,8}u(?:0040|\{0{0,4}40\})|%u0040|\\{1,8}x40|&#0{0,5}64;?|&#x0{0,5}40;?|&commat;|=40)"
-_QUOTED = r"\\?\"[^\"\n]{1,80}\""
+# Both quotes are escaped alike. What comes between two texts in JSON is not a quoted local part.
+_QUOTED = r"(?P<quote>\\{0,8}\")(?!\s*[:,\]}])[^\"\n]{1,80}(?<!\\)(?P=quote)"
 # An address begins where a word begins, so that a long text without one is scanned only once.
 _EMAIL = re.compile(rf"(?:{_QUOTED}|(?<!{_WORD}){_WORD}+?){_AT}{_WORD}+", re.IGNORECASE)
 
@@ -49,8 +50,13 @@ def printable(text: str) -> str:
 
 
 def without_emails(text: str) -> str:
-    """Return `text` with `<e-mail>` in place of e-mail addresses."""
-    return _EMAIL.sub("<e-mail>", text)
+    """Return `text` with `<e-mail>` in place of e-mail addresses. JSON stays JSON."""
+    return _EMAIL.sub(_masked_email, text)
+
+
+def _masked_email(match: re.Match[str]) -> str:
+    # A backslash at the end escapes the quote after it.
+    return "<e-mail>" + "\\" * (len(match[0]) - len(match[0].rstrip("\\")))
 
 
 def excerpt(text: str) -> str:

@@ -37,6 +37,7 @@ _ESCAPE = re.compile(
 )
 _QUOTED_PRINTABLE = re.compile(r"=(?P<two>[0-9a-f]{2})", re.IGNORECASE)
 _HEX_RUN = re.compile(r"[0-9a-fA-F](?:[\s:,;x\\-]{0,4}[0-9a-fA-F]){7,}")
+_ESCAPED_IN_JSON = '"\\/bfnrtu'
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 
@@ -73,13 +74,19 @@ class SecretMask:
                     self._names.setdefault(form, "<Authorization>")
         # The longest first, because one secret may be part of another.
         forms = sorted((form for form in self._names if form), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_pattern_of, forms))) if forms else None
+        found = "|".join(map(_pattern_of, forms))
+        self._pattern = re.compile(rf"(?P<escape>\\{{1,8}})?(?P<form>{found})") if forms else None
 
     def apply(self, text: str) -> str:
-        """Return `text` with each whole secret replaced by the name of its setting."""
-        if self._pattern is None:
-            return text
-        return self._pattern.sub(lambda match: self._names[match[0]], text)
+        """Return `text` with each whole secret replaced by the name of its setting. JSON stays JSON."""
+        return text if self._pattern is None else self._pattern.sub(self._replace, text)
+
+    def _replace(self, match: re.Match[str]) -> str:
+        escape, form = match["escape"] or "", match["form"]
+        if len(escape) % 2 and form[0] in _ESCAPED_IN_JSON:
+            # It escapes the first character, which is replaced.
+            escape = escape[1:]
+        return escape + self._names[form]
 
     def holds_part(self, text: str) -> bool:
         """Whether four consecutive characters of a secret (of client_id: eight) are in `text`, in any encoding."""

@@ -134,6 +134,18 @@ def test_script_loads_everything_and_in_the_next_run_what_is_new(runner: Callabl
     ]
 
 
+@pytest.mark.parametrize("unset", [[], ["HOME="]])
+def test_script_works_without_home(runner: Callable[..., Runner], unset: list[str]) -> None:
+    account = runner(10)
+    path = f"{account.home / '.local' / 'bin'}:/usr/bin:/bin"
+    variables = [
+        f"TAP_SEQUENCE_{name.upper()}={value}" for name, value in config_for(account.simulator).items()
+    ]
+    command = [str(EXAMPLES / "run.sh"), str(account.folder), "target-jsonl"]
+    subprocess.run(["env", "-i", f"PATH={path}", *unset, *variables, *command], check=True, timeout=100)
+    assert _loaded(account.folder) == account.simulator.store.ids()
+
+
 def test_script_started_twice_refuses_the_second_run(runner: Callable[..., Runner]) -> None:
     account = runner(1500, latency=(0.05, 0.05))
     with account.start() as first:

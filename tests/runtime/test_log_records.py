@@ -6,8 +6,6 @@ import http.client
 import json
 import logging
 import socketserver
-import subprocess
-import sys
 import time
 import unicodedata
 from base64 import b64encode
@@ -21,7 +19,13 @@ import pytest
 from tap_sequence.runtime.log_records import CleaningFactory, clean_log_records
 from tap_sequence.simulator import Fault, Options, SimulatedApi, Simulator
 from tap_sequence.text.redaction import MASK, excerpt
-from tests.support.harness import config_for, environment, run_command, run_here, run_process
+from tests.support.harness import (
+    config_for,
+    run_command,
+    run_here,
+    run_process,
+    run_with_env_file,
+)
 from tests.support.raw_server import answering, collecting, response
 
 CLIENT_ID, CLIENT_SECRET = "qzvk-0147", 'wXq"Jz\\vK9+x'
@@ -116,6 +120,18 @@ def test_network_handlers_send_clean_records(simulator: Simulator, tmp_path: Pat
     assert_clean(run.stderr)
 
 
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_structured_lines_with_something_hidden_are_json(tmp_path: Path, level: str) -> None:
+    body = json.dumps({"error": {"message": json.dumps({"a": f'"ada@example.com" {CLIENT_SECRET}"\n'})}})
+    handlers = {"console": {"class": "logging.StreamHandler", "formatter": "structured", "level": level}}
+    with answering(lambda _: response(404, body.encode(), f"X-Echo: {CLIENT_SECRET}\\")) as base_url:
+        config = {"api_url": base_url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        run = run_process(tmp_path, config, env=logging_config(tmp_path, handlers))
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert any("<client_secret>" in line["message"] or "not shown" in line["message"] for line in lines)
+    assert_clean(run.stderr)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
 def test_log_file_on_full_disk_reports_clean_records(simulator: Simulator, tmp_path: Path) -> None:
     simulator.api.options = Options(
@@ -137,20 +153,7 @@ def run_from_environment(folder: Path, variables: dict[str, str], *, in_file: bo
     if in_file:
         lines = [f"{variable}={json.dumps(text)}" for variable, text in variables.items()]
         (folder / ".env").write_text("\n".join(lines))
-        # The SDK searches the folders above its own installation for the file.
-        script = (
-            "from singer_sdk.configuration import _dict_config as c; "
-            f"c.find_dotenv = lambda: {str(folder / '.env')!r}; "
-            "from tap_sequence.__main__ import main; main()"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, "--config=ENV"],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env=environment(**logged),
-            check=False,
-        )
+        done = run_with_env_file(folder, "--config=ENV", env=logged)
     else:
         done = run_command(folder, "--config=ENV", env={**variables, **logged})
     assert (done.returncode, done.stdout) == (1, "")

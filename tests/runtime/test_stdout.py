@@ -213,3 +213,23 @@ def test_write_to_file_delivers_everything_or_raises(tmp_path: Path) -> None:
     assert path.read_bytes() == line(200_000) + line(5) + line(7)
     with path.open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
         LineOutput(file.fileno(), lambda: None).write(line(5))
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_wait_for_a_reader_takes_no_processor_time(kind: str, *, is_blocking: bool) -> None:
+    ends = [each.detach() for each in socket.socketpair()] if kind == "socket" else os.pipe()
+    os.set_blocking(ends[1], is_blocking)
+    end = time.monotonic() + 1
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise GivenUpError
+
+    began = time.thread_time()
+    # The lines of different lengths leave different rests of room.
+    with pytest.raises(GivenUpError):
+        LineOutput(ends[1], check).write(b"".join(line(size) for size in range(1, 3000)))
+    assert time.thread_time() - began < 0.3
+    for each in ends:
+        os.close(each)

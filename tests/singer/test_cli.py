@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +22,16 @@ from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.settings import CONFIG_JSONSCHEMA
 from tap_sequence.simulator import Simulator
 from tap_sequence.singer.tap import SequenceTap
-from tests.support.harness import TAP, command_arguments, config_for, environment, run_command, run_process
+from tests.support.harness import (
+    TAP,
+    command_arguments,
+    config_for,
+    discover,
+    environment,
+    run_command,
+    run_process,
+    start_tap,
+)
 
 Simulate = Callable[..., Simulator]
 
@@ -28,7 +41,7 @@ CREDENTIALS = {"client_id": "an-id", "client_secret": SECRET}
 BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({}, "client_id", "missing"),
     ({"client_id": "an-id"}, "client_secret", "missing"),
-    ({"client_id": "an-id", "client_secret": ""}, "client_secret", "not empty"),
+    ({"client_id": "an-id", "client_secret": ""}, "client_secret", "missing"),
     ({"client_id": "an-id", "client_secret": 12345}, "client_secret", "a text"),
     ({"client_id": "an-id", "client_secret": SECRET + "\n"}, "client_secret", "white space"),
     ({"client_id": "an:id", "client_secret": SECRET}, "client_id", "colon"),
@@ -57,7 +70,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str, str]] = [
     ({**CREDENTIALS, "page_size": float("nan")}, "page_size", "NaN"),
     ({**CREDENTIALS, "flattening_max_depth": float("inf")}, "flattening_max_depth", "Infinity"),
     ({**CREDENTIALS, "user_agent": "me\r\nX-Header: yes"}, "user_agent", "ASCII"),
-    ({**CREDENTIALS, "api_version": ""}, "api_version", "ASCII"),
+    ({**CREDENTIALS, "api_version": "\u00e9"}, "api_version", "ASCII"),
     ({**CREDENTIALS, "actor_email": "Hash"}, "actor_email", "keep, hash, drop"),
     ({**CREDENTIALS, "actor_email": "hash", "actor_email_salt": ""}, "actor_email_salt", "not empty"),
     ({**CREDENTIALS, "actor_email_salt": 12345}, "actor_email_salt", "a text"),
@@ -148,6 +161,82 @@ def test_bad_state_is_an_error_and_nothing_is_emitted(
     captured = capfd.readouterr()
     assert (run.value.code, captured.out) == (1, "")
     _assert_one_line(captured.err, words)
+
+
+@pytest.mark.parametrize("wrapping", ['{"singer_state": %s}', '{"type": "STATE", "value": %s}', "%s"])
+def test_state_is_taken_out_of_its_wrapping(simulate: Simulate, tmp_path: Path, wrapping: str) -> None:
+    config = config_for(simulate(10))
+    state = run_process(tmp_path, config).state
+    path = tmp_path / "wrapped.json"
+    path.write_text(wrapping % json.dumps(state))
+    run = run_process(tmp_path, config, "--state", str(path))
+    assert (run.status, run.ids, run.warnings) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    "state", ["{}", '{"currently_syncing": null}', '{"currently_syncing": "activity_logs"}']
+)
+def test_state_without_content_is_like_none(simulate: Simulate, tmp_path: Path, state: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(state)
+    run = run_process(tmp_path, config_for(simulate(10)), "--state", str(path))
+    assert (run.status, len(run.ids), run.warnings) == (0, 10, [])
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin", "<(cat config.json)"])
+@pytest.mark.parametrize("name", ["config", "state", "catalog"])
+def test_input_is_read_from_standard_input_or_a_process(
+    simulate: Simulate, tmp_path: Path, name: str, source: str
+) -> None:
+    simulator = simulate(10)
+    config = config_for(simulator, activity_log_object_id="Zoë")
+    contents = {"config": config, "state": {"bookmarks": {}}, "catalog": discover(config)}
+    arguments = command_arguments(tmp_path, **contents)
+    (tmp_path / "config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
+    place = arguments.index(f"--{name}") + 1
+    arguments[place] = source.replace("config", name)
+    command = " ".join(each if each.startswith("<(") else shlex.quote(each) for each in (*TAP, *arguments))
+    done = subprocess.run(
+        ["bash", "-c", command + ("" if source.startswith("<(") else f" < {name}.json")],
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert simulator.requests[0].query["activityLogObjectId"] == "Zoë"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [json.dumps(CREDENTIALS)],
+        ["--state", json.dumps(CREDENTIALS)],
+        [f"--catalog={json.dumps(CREDENTIALS)}"],
+        ["--config", f"  {json.dumps(CREDENTIALS)}"],
+        ["--config", f"client_id: an-id\nclient_secret: {SECRET}"],
+        [SECRET, f"client_secret={SECRET}"],
+        [f"--format={SECRET}"],
+        [f"--client_secret={SECRET}"],
+        [f'--{{"client_secret": "{SECRET}"}}'],
+        [f"--test={SECRET}"],
+        ["--config", SECRET],
+    ],
+)
+def test_argument_that_may_be_a_secret_is_not_quoted(
+    tmp_path: Path, arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = _run_cli(tmp_path, {"environment": "demo"}, *arguments)
+    captured = capfd.readouterr()
+    assert run.value.code in {1, 2}
+    assert captured.out == ""
+    assert "error" in captured.err.lower()
+    assert SECRET not in captured.err
+
+
+def test_misspelt_option_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert _run_cli(tmp_path, {"environment": "demo"}, "--statee", "x.json").value.code == 2
+    assert "No such option '--statee'. Did you mean '--state'?" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", '{"a": ' + "[" * 100_000, None])
@@ -348,3 +437,27 @@ def test_option_test_gives_up_soon_on_an_unreachable_host(
     assert time.monotonic() - began < 60
     assert run.value.code == 1
     _assert_one_line(capfd.readouterr().err, "Connection refused", "Gave up after")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has pipes of a given size")
+@pytest.mark.parametrize("arguments", [["--discover"], ["--about", "--format=json"]])
+def test_output_to_a_small_pipe_that_does_not_block_is_complete(tmp_path: Path, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    with (tmp_path / "stderr").open("wb") as stderr:
+        process = start_tap(tmp_path, *arguments, stdout=writer, stderr=stderr)
+    _wait_until_full(reader)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert json.loads(file.read())
+    assert process.wait(60) == 0
+
+
+def _wait_until_full(reader: int) -> None:
+    """Wait until a pipe of 4096 bytes has no room."""
+    end = time.monotonic() + 60
+    while struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, bytes(4))) < (4096,):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.2)

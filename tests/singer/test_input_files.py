@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tap_sequence.errors import (
     EmptyFileError,
-    InlineConfigError,
+    InlineInputError,
     InputFileError,
     InvalidJsonError,
     NotAnObjectError,
@@ -34,9 +35,44 @@ def test_read_several_files_and_env_merges_in_order(tmp_path: Path) -> None:
     assert ConfigInput.read([]) == ConfigInput({}, parse_env=False)
 
 
-def test_read_inline_settings_is_refused() -> None:
-    with pytest.raises(InlineConfigError):
-        ConfigInput.read([' {"client_secret": "s3cr3t"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        ' {"client_secret": "s3cr3t"}',
+        "client_id: an-id\nclient_secret: s3cr3t",
+        "client_secret: s3cr3t",
+        '"client_secret"="s3cr3t"',
+        "[s3cr3t]",
+    ],
+)
+@pytest.mark.parametrize("name", ["config", "state", "catalog"])
+def test_read_content_in_place_of_a_file_is_refused(name: str, content: str) -> None:
+    with pytest.raises(InlineInputError) as caught:
+        read_object(content, name)
+    assert str(caught.value).startswith(f"--{name} must be the name of a file (got its content).")
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["s3cr3t", "client_secret=s3cr3t", "client_secret:s3cr3t", "s3cr3t" * 100])
+def test_read_name_that_may_be_a_secret_is_not_quoted(value: str) -> None:
+    with pytest.raises(UnreadableFileError, match=r"^The config file cannot be read: .* Check --config\.$"):
+        ConfigInput.read([value])
+
+
+def test_read_pipe_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=['{"page_size": 1}'])
+    writer.start()
+    assert ConfigInput.read([str(path)]).config == {"page_size": 1}
+    writer.join()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["config", "state", "catalog"])
+def test_read_is_utf8_with_or_without_byte_order_mark(tmp_path: Path, name: str, encoding: str) -> None:
+    path = write(tmp_path, "input.json", '{"a": "Zoë"}'.encode(encoding))
+    assert read_object(path, name) == {"a": "Zoë"}
 
 
 @pytest.mark.parametrize(
@@ -68,9 +104,10 @@ def test_read_missing_file_names_the_option(tmp_path: Path) -> None:
         ConfigInput.read([str(tmp_path / "none.json")])
 
 
-def test_read_object_keeps_numbers_exact() -> None:
-    file = io.StringIO('{"a": 0.1234567890123456789, "b": 1e400, "c": 12345678901234567890}')
-    file.name = "state.json"
-    value = read_object(file, "state")
+def test_read_object_keeps_numbers_exact(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "state.json", '{"a": 0.1234567890123456789, "b": 1e400, "c": 12345678901234567890}'
+    )
+    value = read_object(path, "state")
     assert value == {"a": Decimal("0.1234567890123456789"), "b": Decimal("1e400"), "c": 12345678901234567890}
     assert json.dumps(value["c"]) == "12345678901234567890"

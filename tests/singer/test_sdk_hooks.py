@@ -12,7 +12,7 @@ from singer_sdk.mapper import PluginMapper, SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 from singer_sdk.singerlib import RecordMessage
 
-from tap_sequence.singer.cli import ENVIRONMENT_PREFIX
+from tap_sequence.singer.environment import PREFIX
 from tap_sequence.singer.reader_stream import ReaderStream
 from tap_sequence.singer.shared_stream import SharedPageStream, _is_not_announcement
 from tap_sequence.singer.streams import STREAM_TYPES
@@ -44,13 +44,14 @@ def test_sdk_calls_the_overridden_members() -> None:
     assert "self._sync_records(" in inspect.getsource(Stream.sync)
     assert "and self.emit_activate_version_messages" in inspect.getsource(Stream.sync)
     assert "self._validate_config(raise_errors=validate_config)" in inspect.getsource(PluginBase.__init__)
+    assert "config_dict.update(self._env_var_config)" in inspect.getsource(PluginBase.__init__)
     assert "self._handle_termination" in inspect.getsource(PluginBase._setup_signal_handlers)
     assert "stream.finalize_state_progress_markers()" in inspect.getsource(Tap.sync_all)
     assert "self.setup_mapper()" in inspect.getsource(Tap.__init__)
 
 
 def test_environment_prefix_is_the_sdks() -> None:
-    assert SequenceTap._env_var_prefix == ENVIRONMENT_PREFIX
+    assert SequenceTap._env_var_prefix == PREFIX
 
 
 def test_sdk_processes_a_record_only_as_the_page_writer_expects() -> None:
@@ -76,8 +77,8 @@ def test_sdk_error_announcement_matches_the_filter() -> None:
 def test_tap_overrides_no_other_private_member() -> None:
     def overridden(child: type, parent: type) -> set[str]:
         names = {name for name in vars(child) if name.startswith("_") and not name.startswith("__")}
-        return {name for name in names if hasattr(parent, name) and not name.startswith("_abc")}
+        return {name for name in names if name in dir(parent) and not name.startswith("_abc")}
 
     assert overridden(SharedPageStream, Stream) == overridden(ReaderStream, Stream) == {"_sync_records"}
     assert all(overridden(stream_type, Stream) == set() for stream_type in STREAM_TYPES)
-    assert overridden(SequenceTap, Tap) == {"_validate_config", "_handle_termination"}
+    assert overridden(SequenceTap, Tap) == {"_env_var_config", "_validate_config", "_handle_termination"}

@@ -218,6 +218,26 @@ def run_new_process(
     return Run(done.returncode, parse_lines(done.stdout), done.stderr)
 
 
+def run_with_env_file(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the tap's command line as if it were installed in `folder`, which may have a file `.env`."""
+    script = (
+        "from pathlib import Path; from tap_sequence.singer import environment; "
+        f"environment.ENV_FILES[:] = [Path({str(folder / '.env')!r})]; "
+        "from tap_sequence.__main__ import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(**(env or {})),
+        timeout=SECONDS_TO_HANG,
+        check=False,
+    )
+
+
 def command_arguments(
     folder: Path, config: Mapping[str, Any], **files: Mapping[str, Any] | None
 ) -> list[str]:

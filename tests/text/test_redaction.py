@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import time
@@ -134,3 +135,53 @@ def test_log_record_stays_on_one_line(inner: logging.Formatter) -> None:
 
 def test_mask_secret_with_lone_surrogate_is_replaced() -> None:
     assert mask_of(client_id="an-id", client_secret="half\ud800").apply("half\ud800") == "<client_secret>"
+
+
+# Every escape of JSON, its parts, and what is not escaped.
+AROUND = [
+    "",
+    '"',
+    "\\",
+    '\\"',
+    "\\\\",
+    "/",
+    "\b",
+    "\f",
+    "\n",
+    "\r",
+    "\t",
+    "\x01",
+    "\u00e9",
+    "\ud800",
+    "\U0001f600",
+    "n",
+    "u0041",
+    " ",
+]
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "ada@example.com",
+        '"ada"@example.com',
+        "@example.com",
+        'wXq"Jz\\vK9+x',
+        "nXqJzvK9",
+        "u0041qJzv",
+        '"XqJz"',
+        "XqJz\\",
+    ],
+)
+def test_json_with_something_hidden_stays_json(hidden: str, *, ascii_only: bool) -> None:
+    mask = SecretMask()
+    mask.add({"client_secret": hidden})
+    for before, after in itertools.product(AROUND, AROUND):
+        # The first character alone, escaped or not, must not be taken for part of the secret.
+        for text in (hidden, hidden[1:]):
+            # Twice encoded, as a JSON document within another.
+            for value in (before + text + after, json.dumps([before + text + after, "b"])):
+                line = json.dumps({"a": value, "b": [value, "c"]}, ensure_ascii=ascii_only)
+                for shown in (mask.apply(line), without_emails(line), without_emails(mask.apply(line))):
+                    assert json.loads(shown, strict=False)["b"][1] == "c", shown
