@@ -21,7 +21,7 @@ from singer_sdk.tap_base import CliTestOptionValue
 
 from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.catalog import STREAMS
-from tap_sequence.errors import NotSingerStateError, SettingsError, UnreadableStateError
+from tap_sequence.errors import SettingsError
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
@@ -45,7 +45,7 @@ from tap_sequence.singer.quiet import lower_details, lower_metrics
 from tap_sequence.singer.stream_maps import warn_of_unknown_streams
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
-from tap_sequence.sync.state import REPLICATION_KEY, unwrap
+from tap_sequence.sync.state import REPLICATION_KEY, bookmarks_of, unwrap
 from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 
@@ -159,16 +159,7 @@ class SequenceTap(Tap):
             StateError: It is not a Singer state, or the state of a stream cannot be read.
         """
         state = unwrap(state)
-        bookmarks = state.get("bookmarks", {} if not state else None)
-        if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
-            raise NotSingerStateError
-        for name, part in bookmarks.items():
-            # The SDK relies on these shapes without checking them.
-            if not isinstance(part.get("progress_markers", {}), dict):
-                raise UnreadableStateError(stream=name, problem="progress_markers is not an object")
-            partitions = part.get("partitions", [])
-            if not isinstance(partitions, list) or not all(isinstance(each, dict) for each in partitions):
-                raise UnreadableStateError(stream=name, problem="partitions is not a list of objects")
+        bookmarks = bookmarks_of(state)
         super().load_state(state)
         reader = STREAMS[0].name
         if reader in bookmarks:

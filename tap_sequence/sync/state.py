@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from tap_sequence.errors import UnreadableStateError
+from tap_sequence.errors import NotSingerStateError, UnreadableStateError
 from tap_sequence.sync.timestamps import parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
@@ -66,6 +66,24 @@ def unwrap(state: dict[str, Any]) -> dict[str, Any]:
         if "bookmarks" not in state and isinstance(inner, dict) and "bookmarks" in inner:
             state = inner
     return state if state.keys() - {"currently_syncing"} else {}
+
+
+def bookmarks_of(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the state of each stream, in the shape that the SDK relies on.
+
+    Raises:
+        StateError: It is not a Singer state, or a stream's part does not have that shape.
+    """
+    bookmarks = state.get("bookmarks", {} if not state else None)
+    if not isinstance(bookmarks, dict) or not all(isinstance(part, dict) for part in bookmarks.values()):
+        raise NotSingerStateError
+    for name, part in bookmarks.items():
+        if not isinstance(part.get("progress_markers", {}), dict):
+            raise UnreadableStateError(stream=name, problem="progress_markers is not an object")
+        partitions = part.get("partitions", [])
+        if not isinstance(partitions, list) or not all(isinstance(each, dict) for each in partitions):
+            raise UnreadableStateError(stream=name, problem="partitions is not a list of objects")
+    return bookmarks
 
 
 class Edit(Enum):
