@@ -37,7 +37,7 @@ def _demo_ids() -> set[str]:
 @pytest.mark.long
 def test_demo_job_loads_every_log_once_and_then_new_ones(project: Path) -> None:
     before = _demo_ids()
-    first = meltano(project, "run", "demo")
+    first = meltano(project, "--environment=demo", "run", "demo")
     assert first.returncode == 0, first.stderr
     assert "Environment 'demo' is active" in first.stderr
     assert "Running job with name 'demo:" in first.stderr
@@ -49,7 +49,7 @@ def test_demo_job_loads_every_log_once_and_then_new_ones(project: Path) -> None:
     # The demo account grows while the job runs, and drops its oldest hour at each full hour.
     assert before & after <= set(ids) <= before | after
 
-    assert meltano(project, "run", "demo").returncode == 0
+    assert meltano(project, "--environment=demo", "run", "demo").returncode == 0
     all_rows = _loaded(project / "output" / "demo")
     all_ids = [str(row["id"]) for row in all_rows]
     assert all_rows[: len(rows)] == rows
