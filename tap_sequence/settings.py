@@ -282,8 +282,9 @@ def fill_defaults(config: dict[str, Any], schema: Mapping[str, Any]) -> None:
     """Put the default of each setting that is absent, null or empty into `config`; drop those that have none."""
     for name, definition in schema["properties"].items():
         value = config.get(name)
-        # White space around a credential is refused: it may have been copied only in part.
-        if isinstance(value, str) and name in TYPES and name not in SECRETS:
+        # Around credentials, api_url and headers it is refused: they may have been copied only in part, or with more.
+        is_strict = name in SECRETS or name == "api_url" or "pattern" in definition
+        if isinstance(value, str) and name in TYPES and not is_strict:
             value = config[name] = value.strip()
         # Without its salt, hashing would protect less than intended.
         is_given = value is not None and (value != "" or (name, config.get("actor_email")) == (SALT, "hash"))
