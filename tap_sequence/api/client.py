@@ -163,10 +163,6 @@ class SequenceClient:
         """Number of logs that were skipped as invalid."""
         return self._decoder.skipped_logs
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
-
     # Attempts
 
     def _report_retry(self, attempts: Attempts, error: TransientRequestError, seconds: float) -> None:

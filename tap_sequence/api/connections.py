@@ -33,7 +33,6 @@ else:
 MAX_INTERIM_RESPONSES = 20
 """Maximum number of interim responses (such as `103 Early Hints`) before the final one."""
 
-_SUCCESSFUL = range(200, 300)
 _INTERIM = range(102, 200)  # 101 would change the protocol, which is never requested.
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,4 +18,4 @@ class Endpoint:
 
     path: str
     schema: str
-    filters: Mapping[str, str] = field(default_factory=dict, hash=False)
+    filters: Mapping[str, str]

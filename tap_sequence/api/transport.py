@@ -111,11 +111,6 @@ class Transport:
         self._idle.put(session)
         return response
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        while not self._idle.empty():
-            self._idle.get().close()
-
     def _new_session(self) -> requests.Session:
         session = _Session()
         session.trust_env = self._trusts_environment

@@ -52,8 +52,7 @@ class Listing:
 
     def first_record(self) -> Record | None:
         """Return the list's first record in ascending order, if it has any."""
-        _, first = first_page_with_records(walk(self.fetch, SortOrder.ASCENDING))
-        return first[1].records[0] if first else None
+        return next(iter(self._first_page(SortOrder.ASCENDING)), None)
 
     def newest_records(self) -> Sequence[Record]:
         """Return the first records in descending order; none if the list is empty.
@@ -61,8 +60,12 @@ class Listing:
         Raises:
             BadRequestError: The API refuses that order.
         """
-        _, newest = first_page_with_records(walk(self.fetch, SortOrder.DESCENDING))
-        return newest[1].records if newest else ()
+        return self._first_page(SortOrder.DESCENDING)
+
+    def _first_page(self, order: SortOrder) -> Sequence[Record]:
+        """Return the records of the first page that has any."""
+        _, first = first_page_with_records(walk(self.fetch, order))
+        return first[1].records if first else ()
 
     def newest_if_always_first(self, newest: Sequence[Record]) -> Record | None:
         """Return the newest record, given what comes first in descending order; None if the API always lists the oldest first."""

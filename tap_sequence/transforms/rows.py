@@ -26,7 +26,7 @@ class WholeRecords(Rows):
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.schema = schema
+        """Ignore the schema: the records have its fields."""
 
     def of(self, decoded: Sequence[Any]) -> Sequence[Any]:
         """Return the records as they are."""

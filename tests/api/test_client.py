@@ -315,7 +315,6 @@ def test_client_shared_by_threads_reuses_connections(simulate: Simulate) -> None
     assert results == [100] * 160
     assert client.traffic.requests == len(simulator.requests) == 160
     assert client._transport._idle.qsize() <= 8
-    client.close()
 
 
 # Time and size

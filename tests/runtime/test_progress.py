@@ -312,10 +312,10 @@ def test_run_on_terminal_moves_the_bar_and_keeps_standard_output_clean(
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_time_left_of_a_million_logs_is_right_within_a_fifth(simulate: Simulate, tmp_path: Path) -> None:
-    simulator = simulate(1_000_000)
-    # A rate that a busy machine sustains too: 5,000 logs a second.
-    frames = run_on_terminal(simulator, tmp_path, requests_per_minute=3000)
+def test_time_left_of_a_long_load_is_right_within_a_fifth(simulate: Simulate, tmp_path: Path) -> None:
+    simulator = simulate(150_000)
+    # The limit sets the pace, 1,500 logs a second, on a busy machine too.
+    frames = run_on_terminal(simulator, tmp_path, requests_per_minute=900)
     seen = list(bars(frames))
     # The last page is read just before the end.
     end = next(seconds for seconds, read, total, _ in reversed(seen) if read > 0.99 * total)
@@ -329,4 +329,4 @@ def test_time_left_of_a_million_logs_is_right_within_a_fifth(simulate: Simulate,
     assert wrong == []
     assert len({read for _, read, _, _ in seen}) > 20
     with (tmp_path / "out.jsonl").open("rb") as output:
-        assert sum(line.startswith(b'{"type":"RECORD"') for line in output) == 1_000_000
+        assert sum(line.startswith(b'{"type":"RECORD"') for line in output) == 150_000
