@@ -107,7 +107,7 @@ class SimulatedApi:
         )
         self.users = Directory(make_users(self.options.seed))
         self.accounts = Directory(make_accounts(self.options.seed))
-        self._routes: Mapping[str, Endpoint] = {
+        self._routes: dict[str, Endpoint] = {
             ACTIVITY_LOGS_PATH: ActivityLogs(self.store),
             USERS_PATH: self.users,
             SEQUENCE_ACCOUNTS_PATH: self.accounts,
@@ -127,6 +127,10 @@ class SimulatedApi:
         """Return the demo account: one log every few seconds, up to now. It honours guessed cursors, as if issued."""
         options = options or Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)
         return cls(options, credentials=credentials, timeline=Timeline(_DEMO_ORIGIN), clock=clock)
+
+    def route(self, path: str, endpoint: Endpoint) -> None:
+        """Let another endpoint respond at a path."""
+        self._routes[path] = endpoint
 
     @property
     def requests(self) -> list[ReceivedRequest]:
