@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +26,7 @@ from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.checkpoints import Checkpoints, Sink
 from tap_sequence.sync.incremental import IncrementalReader
-from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage, SortOrder
+from tap_sequence.sync.models import Page, PageRequest, RecordPage, SortOrder
 from tap_sequence.sync.run import run
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
@@ -36,6 +36,7 @@ from tap_sequence.transforms.privacy import ActorEmail
 
 if TYPE_CHECKING:
     from tap_sequence.api.client import SequenceClient
+    from tap_sequence.api.endpoint import Endpoint
 
 CONNECTION_TEST_SECONDS = 15.0
 """Timeout and retry budget of `check`, in seconds: a person waits for it."""
@@ -169,14 +170,18 @@ class Source:
         """
         return Bookmark.load(state, self.query, self.settings.lookback_seconds, selected)
 
-    def logs(self) -> Iterator[Record]:
-        """Yield what a run without a state emits."""
-        reader = self._reader(self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger)
-        for page in reader.record_pages():
-            for record in page.records:
-                yield record
-                page.emitted(record)
-            page.done()
+    def record_pages(
+        self,
+        endpoint: Endpoint,  # noqa: ARG002  # there is one list so far
+        bookmark: Bookmark,
+    ) -> Generator[RecordPage, None, None]:
+        """Yield what is new in a list. The bookmark moves when `emitted` and `done` of each page are called."""
+        differences = DifferenceReport(self._logger)
+        reader = self._reader(bookmark, InterruptibleWait(self.stop_signals), self._logger)
+        with closing(reader.record_pages()) as pages:
+            for page in pages:
+                differences.add(page.records)
+                yield page
 
     def read(
         self,
@@ -203,12 +208,6 @@ class Source:
         """
         logger = logger or self._logger
         bookmark = self.bookmark(state, selected)
-        if bookmark.new_streams:
-            logger.warning(
-                "Earlier runs did not load %s, so it starts with the logs that are new. To load older ones as well, run once "
-                "without a state; a target that upserts then has each record once.",
-                " and ".join(bookmark.new_streams),
-            )
         logger.info("Reading from %s", self.query.host)
         differences = DifferenceReport(logger)
         checkpoints = Checkpoints(
