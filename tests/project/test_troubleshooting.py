@@ -29,7 +29,7 @@ DECLARES_REASONS = re.compile(r".*(Problem|Reason)|\w*(FAILURES|PROBLEMS|REASONS
 FEWEST_WORDS = 3
 """A text with fewer words is a name or a part of a message."""
 
-NOT_FOR_USERS = {"NotImplementedError", "RuntimeError"}
+NOT_FOR_USERS = {"AttributeError", "NotImplementedError", "RuntimeError"}
 """Exceptions that report a bug in the source."""
 
 
