@@ -7,6 +7,7 @@ import copy
 import inspect
 import json
 import logging
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -41,6 +43,7 @@ from tap_sequence.simulator import CursorKind, EndOfList, Options, SimulatedApi,
 from tap_sequence.simulator.faults import Fault
 from tests.support.harness import ROOT, STREAMS, as_sent, config_for, environment, run_here
 from tests.support.loaders import make_odd
+from tests.support.pages import blocks
 from tests.transforms.test_items import expected_rows
 
 Simulate = Callable[..., Simulator]
@@ -474,6 +477,33 @@ def test_errors_and_messages_show_no_secret(simulate: Simulate, caplog: pytest.L
 
 
 # What is public
+
+
+def test_page_works_as_written(tmp_path: Path) -> None:
+    script = "\n".join(block.text for block in blocks(ROOT / "docs" / "python.md", "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [re.sub(r"\d+", "9", line) for line in done.stdout.splitlines()]
+    assert lines[0].startswith("Connected to demo")
+    assert lines[1] == "9 people"
+    assert lines[2].startswith("9-9-9T9:9:")
+    assert re.fullmatch(r"\d new items since", done.stdout.splitlines()[3])
+    assert lines[4] == "True Settings: page_size must be an integer from 9 to 9 (got 9)."
+
+
+def test_page_lists_what_is_public() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8").partition("## What is public")[2]
+    named = set(re.findall(r"`(\w+)`", page))
+    members = {name for name in vars(Account) if not name.startswith("_")}
+    assert named == {*dir(tap_sequence), *members, "tap_sequence"} - {"__version__"}
 
 
 def test_settings_are_those_of_the_tap() -> None:

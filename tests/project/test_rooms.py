@@ -15,7 +15,7 @@ from tests.support.harness import ROOT
 PACKAGE = ROOT / "tap_sequence"
 
 LAYERS = (
-    ("__main__",),
+    ("__main__", "dlt"),
     ("singer", "account"),
     ("source",),
     ("catalog", "settings_checks"),
@@ -28,7 +28,7 @@ LAYERS = (
 
 # The simulator is not a layer: it stands for the API.
 ALONE = "simulator"
-ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api"}
+ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api", "dlt": "dlt"}
 
 MOST_LINES = 300
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
