@@ -41,7 +41,7 @@ from tap_sequence.errors import (
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
 from tap_sequence.simulator import CursorKind, EndOfList, Options, SimulatedApi, Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Fault
-from tests.support.harness import ROOT, STREAMS, as_sent, config_for, environment, run_here
+from tests.support.harness import ROOT, as_sent, config_for, environment, run_here
 from tests.support.loaders import make_odd
 from tests.support.pages import blocks
 from tests.transforms.test_items import expected_rows
@@ -127,7 +127,7 @@ def test_demo_needs_no_credentials() -> None:
 
 def test_streams_have_their_schemas() -> None:
     account = Account(environment="demo")
-    assert account.streams == STREAMS
+    assert set(account.streams) == set(SCHEMAS)
     for stream in account.streams:
         assert account.schema(stream)["properties"].keys() == SCHEMAS[stream]["properties"].keys()
 
@@ -304,6 +304,26 @@ def test_tap_continues_from_a_state_and_the_other_way_round(simulate: Simulate) 
     simulator.store.grow(3)
     assert ids(account.rows(state=run.state)) == simulator.store.ids()[-3:]
     assert ids(account.rows(state={"type": "STATE", "value": run.state})) == simulator.store.ids()[-3:]
+
+
+def test_lists_that_change_in_place_are_read_in_full_and_have_no_state(simulate: Simulate) -> None:
+    simulator = simulate(230)
+    account = account_of(simulator, page_size=2)
+    users, accounts = simulator.api.users, simulator.api.accounts
+    assert list(map(as_sent, account.rows("users"))) == users.entries()
+    rows = account.rows("sequence_accounts")
+    assert list(map(as_sent, rows)) == accounts.entries()
+    assert rows.state == {"bookmarks": {}}
+    streams = ("users", LOGS, "sequence_accounts")
+    *_, last = pages = list(account.pages(streams))
+    assert last.state["bookmarks"].keys() == {LOGS}
+    assert all(tuple(page.rows) == streams for page in pages)
+    users.put({**users.entries()[0], "state": "changed"})
+    simulator.store.grow(1)
+    again = list(account.pages(streams, as_json(last.state)))
+    assert ids(rows_in(again)) == simulator.store.ids()[-1:]
+    assert list(map(as_sent, rows_in(again, "users"))) == users.entries()
+    assert list(map(as_sent, rows_in(again, "sequence_accounts"))) == accounts.entries()
 
 
 # The process

@@ -180,6 +180,34 @@ def test_stream_selected_later_gets_its_whole_history(
     assert loader.ids(ITEMS) == sorted(row["id"] for row in expected_rows(simulator.store.logs()))
 
 
+def test_lists_that_change_in_place_are_replaced(
+    simulate: Simulate, new_loader: Callable[..., Loader]
+) -> None:
+    simulator = simulate(3)
+    users = simulator.api.users
+    loader = new_loader(simulator, page_size=2)
+    loader.load("users", "sequence_accounts")
+    assert loader.ids("users") == sorted(user["id"] for user in users.entries())
+    first, second, *_ = users.entries()
+    users.remove(first["id"])
+    users.put({**second, "state": "CHANGED", "roles": ["A", "B"]})
+    loader.load("users", "sequence_accounts")
+    assert loader.ids("users") == sorted(user["id"] for user in users.entries())
+    (row,) = loader.ask(f"SELECT state, roles, email FROM sequence.users WHERE id = '{second['id']}'")
+    assert row == {"state": "CHANGED", "roles": '["A","B"]', "email": second["email"]}
+    accounts = loader.ask(
+        "SELECT created_at, send_customer_notifications, alert_email_addresses FROM sequence.sequence_accounts ORDER BY id"
+    )
+    expected_accounts = sorted(simulator.api.accounts.entries(), key=lambda entry: str(entry["id"]))
+    assert [
+        (utc(row["created_at"]), row["send_customer_notifications"], json.loads(row["alert_email_addresses"]))
+        for row in accounts
+    ] == [
+        (utc(entry["createdAt"]), entry["sendCustomerNotifications"], entry["alertEmailAddresses"])
+        for entry in expected_accounts
+    ]
+
+
 @pytest.mark.parametrize("fault", ["killed in extract", "killed before load"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "second"])
 @pytest.mark.parametrize("goes_backward", [False, True], ids=["forward", "backward"])
