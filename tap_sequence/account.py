@@ -78,8 +78,8 @@ class Page:
 
     Attributes:
         rows: The rows of each selected stream, by its name, in order. A row is a dictionary of plain values.
-        state: Where to continue after these rows: store it together with them. It can be written as JSON, and is never to be
-            changed. It is a Singer state, so that the tap continues from it as well.
+        state: Where to continue after these rows: store it together with them. It is a Singer state, which can be written as
+            JSON; the tap continues from it as well.
     """
 
     rows: Mapping[str, list[dict[str, Any]]]
