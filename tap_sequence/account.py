@@ -10,6 +10,7 @@ to the logger `tap_sequence`. docs/python.md describes it.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -17,12 +18,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack, get_type_hints
 
 from tap_sequence.catalog import STREAMS, StreamSpec
 from tap_sequence.errors import SettingsError, TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
-from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
+from tap_sequence.settings import CONFIG_JSONSCHEMA, SECRETS, Settings, fill_defaults, settings_of
 from tap_sequence.settings_checks import (
     find_environment_secrets,
     find_problems,
@@ -72,14 +73,33 @@ class AccountSettings(TypedDict, total=False):
     invalid_logs: Literal["fail", "skip"]
 
 
+def settings_signature(secret: Any = None) -> inspect.Signature:
+    """Return the settings as keyword arguments, for what looks at signatures, such as the help of a notebook.
+
+    Args:
+        secret: The default of secrets.
+    """
+    return inspect.Signature(
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=secret if name in SECRETS else getattr(Settings(), name),
+                annotation=declared,
+            )
+            for name, declared in get_type_hints(Settings).items()
+        ]
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """The rows of one page.
 
     Attributes:
         rows: The rows of each selected stream, by its name, in order. A row is a dictionary of plain values.
-        state: Where to continue after these rows: store it together with them. It can be written as JSON, and is never to be
-            changed. It is a Singer state, so that the tap continues from it as well.
+        state: Where to continue after these rows: store it together with them. It is a Singer state, which can be written as
+            JSON; the tap continues from it as well.
     """
 
     rows: Mapping[str, list[dict[str, Any]]]
@@ -96,6 +116,8 @@ class Account:
     Raises:
         SettingsError: A setting is unknown, missing or wrong. No request was sent.
     """
+
+    __signature__: ClassVar = settings_signature()
 
     def __init__(self, **settings: Unpack[AccountSettings]) -> None:
         config: dict[str, Any] = {**settings}

@@ -6,16 +6,14 @@ pipeline.run(sequence())
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Unpack, get_type_hints
+from typing import Any, Unpack
 
 import msgspec
 
-from tap_sequence.account import Account, AccountSettings
+from tap_sequence.account import Account, AccountSettings, settings_signature
 from tap_sequence.catalog import STREAMS, StreamSpec
-from tap_sequence.settings import SECRETS, Settings
 from tap_sequence.sync.timestamps import format_timestamp, parse_timestamp
 
 try:
@@ -53,17 +51,7 @@ def _sequence(**settings: Unpack[AccountSettings]) -> Iterator[Any]:
 
 
 # dlt injects arguments by the signature.
-_sequence.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # functions may have one
-    [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=dlt.secrets.value if name in SECRETS else getattr(Settings(), name),
-            annotation=declared,
-        )
-        for name, declared in get_type_hints(Settings).items()
-    ]
-)
+_sequence.__signature__ = settings_signature(dlt.secrets.value)  # type: ignore[attr-defined]  # functions may have one
 sequence = dlt.source(_sequence, name="sequence", section="sequence")
 
 

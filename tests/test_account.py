@@ -530,6 +530,8 @@ def test_settings_are_those_of_the_tap() -> None:
     assert get_type_hints(AccountSettings) == get_type_hints(Settings)
     assert not AccountSettings.__required_keys__
     assert list(AccountSettings.__annotations__) == list(CONFIG_JSONSCHEMA["properties"])
+    # As a notebook shows it.
+    assert "page_size: int = 100, " in str(inspect.signature(Account))
 
 
 def test_public_names_are_those_of_the_stub() -> None:
@@ -538,8 +540,8 @@ def test_public_names_are_those_of_the_stub() -> None:
     assert sorted(dir(tap_sequence)) == sorted([*listed, "__version__"])
     for name in listed:
         assert getattr(tap_sequence, name).__name__ == name
-    with pytest.raises(AttributeError, match="has no attribute 'Acount'"):
-        tap_sequence.Acount  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'NoSuchName'"):
+        tap_sequence.NoSuchName  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_every_public_method_is_described() -> None:

@@ -22,7 +22,7 @@ from tests.support.pages import blocks
 from tests.support.services import SCRIPTS
 from tests.transforms.test_items import expected_rows
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 Simulate = Callable[..., Simulator]
 
@@ -79,7 +79,7 @@ class Loader:
             cwd=self._folder,
             capture_output=True,
             encoding="utf-8",
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert done.returncode == (9 if fault else 0), done.stderr
@@ -289,7 +289,7 @@ def test_page_works_as_written(python: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -314,7 +314,7 @@ def test_page_dagster_definitions_materialize(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
