@@ -265,7 +265,7 @@ def _config_jsonschema() -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-CONFIG_JSONSCHEMA = _config_jsonschema()
+CONFIG_JSONSCHEMA: dict[str, Any] = _config_jsonschema()
 """The settings as a JSON schema."""
 
 SECRETS = tuple(

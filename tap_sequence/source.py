@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +26,7 @@ from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.checkpoints import Checkpoints, Sink
 from tap_sequence.sync.full import FullReader
 from tap_sequence.sync.incremental import IncrementalReader
-from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage, SortOrder
+from tap_sequence.sync.models import Page, PageRequest, RecordPage, SortOrder
 from tap_sequence.sync.run import run
 from tap_sequence.sync.state import Query
 from tap_sequence.sync.walk import asking_again_for_empty
@@ -128,14 +128,14 @@ class Source:
         """
         return Bookmark.load(state, self.query, self.settings.lookback_seconds, selected)
 
-    def records(self, endpoint: Endpoint) -> Iterator[Record]:
-        """Yield what a run without a state emits of a list."""
-        reader = self._reader(endpoint, self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger)
-        for page in reader.record_pages():
-            for record in page.records:
-                yield record
-                page.emitted(record)
-            page.done()
+    def record_pages(self, endpoint: Endpoint, bookmark: Bookmark) -> Generator[RecordPage, None, None]:
+        """Yield what is new in a list. The bookmark moves when `emitted` and `done` of each page are called."""
+        differences = DifferenceReport(self._logger, endpoint.noun)
+        reader = self._reader(endpoint, bookmark, InterruptibleWait(self.stop_signals), self._logger)
+        with closing(reader.record_pages()) as pages:
+            for page in pages:
+                differences.add(page.records)
+                yield page
 
     def read(
         self,
@@ -164,12 +164,6 @@ class Source:
         endpoint = ENDPOINTS[selected[0]]
         client = self.connection.client_of(endpoint)
         bookmark = self.bookmark(state, selected)
-        if bookmark.new_streams:
-            logger.warning(
-                "Earlier runs did not load %s, so it starts with the logs that are new. To load older ones as well, run once "
-                "without a state; a target that upserts then has each record once.",
-                " and ".join(bookmark.new_streams),
-            )
         logger.info("Reading %ss from %s", endpoint.noun, self.query.host)
         differences = DifferenceReport(logger, endpoint.noun)
         has_state = moves_state and endpoint.is_append_only

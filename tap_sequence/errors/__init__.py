@@ -6,7 +6,7 @@ docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.p
 
     TapSequenceError
     ├── SettingsError, InputFileError, LoggingError, CatalogError, StateError,
-    │   StreamMapError, StreamMapRecordError                                       inputs
+    │   StreamMapError, StreamMapRecordError, UnknownStreamError                   inputs
     ├── RequestError                                                             requests
     │   ├── RefusedError ── BadRequestError
     │   ├── CredentialsError, RedirectError, ResponseTooLargeError, UnreachableError
@@ -33,6 +33,7 @@ from tap_sequence.errors.inputs import (
     StateError,
     StreamMapError,
     StreamMapRecordError,
+    UnknownStreamError,
     UnreadableFileError,
     UnreadableStateError,
     UnusableCatalogError,
@@ -112,6 +113,7 @@ __all__ = [
     "TransientRequestError",
     "UnanswerableError",
     "UnexpectedError",
+    "UnknownStreamError",
     "UnreachableError",
     "UnreadableFileError",
     "UnreadableStateError",

@@ -25,6 +25,17 @@ class SettingsError(TapSequenceError):
     problems: str
 
 
+@dataclass(eq=False)
+class UnknownStreamError(TapSequenceError):
+    """A program asks for a stream that does not exist."""
+
+    kind = FailureKind.CONFIG
+    template = "There is no stream {stream}. The streams are {streams}."
+
+    stream: str
+    streams: str
+
+
 class InputFileError(TapSequenceError):
     """A file named on the command line cannot be read, or does not hold a JSON object."""
 

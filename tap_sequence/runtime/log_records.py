@@ -9,7 +9,7 @@ from typing import Any
 from tap_sequence.runtime.handlers import every_handler
 from tap_sequence.text.redaction import MASK, clean, hide, withheld
 
-_OWN_LOGGERS = {"tap-sequence", "singer_sdk"}
+_OWN_LOGGERS = {"tap-sequence", "tap_sequence", "singer_sdk"}
 """Loggers whose messages come from this package or the SDK, with text from outside in their arguments alone. Other loggers,
 and messages at level debug, may have it anywhere."""
 
@@ -28,6 +28,12 @@ def clean_log_records() -> None:
         # `extra` is added to a record after it is made.
         if _clean_extra not in handler.filters:
             handler.addFilter(_clean_extra)
+
+
+def clean_record(record: logging.LogRecord) -> bool:
+    """Clean a record: a filter for a logger of this package, in a program that sets up logging itself."""
+    _clean_message(record)
+    return True
 
 
 class CleaningFactory:

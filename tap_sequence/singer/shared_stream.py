@@ -6,11 +6,9 @@ import logging
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
 from singer_sdk import Stream, Tap, metrics
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.mapper import SameRecordTransform
@@ -21,7 +19,7 @@ from tap_sequence.singer.catalogs import breadcrumbs_of, deselected_fields
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.stream_maps import failing_at
 from tap_sequence.sync.models import Record
-from tap_sequence.transforms.rows import Rows
+from tap_sequence.transforms.rows import Rows, to_plain
 from tap_sequence.transforms.trimming import missing_fields, trim
 
 if TYPE_CHECKING:
@@ -124,8 +122,11 @@ class SharedPageStream(Stream):
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield the records of a run without a state, for callers that embed the stream. A sync does not use it."""
-        for entry in self._source.records(self.spec.endpoint):
-            yield from map(_to_plain, self.rows.of([self._source.actor_email.apply(entry.data)]))
+        for page in self._source.record_pages(self.spec.endpoint, self._source.bookmark({})):
+            for entry in page.records:
+                yield from map(to_plain, self.rows.of([self._source.actor_email.apply(entry.data)]))
+                page.emitted(entry)
+            page.done()
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:
@@ -160,7 +161,7 @@ class SharedPageStream(Stream):
         sent = 0
         for row in rows:
             self._check_max_record_limit(current_record_index=self._index)
-            plain = _to_plain(row)
+            plain = to_plain(row)  # as stream maps, flattening and selection need it
             if self._missing_fields:
                 plain = trim(plain, self.effective_schema)
             record = self.post_process(plain)
@@ -176,12 +177,6 @@ class SharedPageStream(Stream):
 
 def _names(path: str) -> tuple[str, ...]:
     return tuple(path.replace("[]", "").split("."))
-
-
-def _to_plain(row: Any) -> dict[str, Any]:
-    """Return a record as a dictionary, which the SDK's stream maps, flattening and selection need."""
-    record: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(Decimal,))
-    return record
 
 
 def _is_not_announcement(record: logging.LogRecord) -> bool:

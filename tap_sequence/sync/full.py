@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from tap_sequence.sync.models import Fetch, RecordPage
 from tap_sequence.sync.walk import walk
@@ -23,7 +23,7 @@ class FullReader:
         self._noun = noun
         self._logger = logger
 
-    def record_pages(self) -> Iterator[RecordPage]:
+    def record_pages(self) -> Generator[RecordPage, None, None]:
         """Yield the records, page by page, each once: the list may shift while it is read.
 
         Raises:

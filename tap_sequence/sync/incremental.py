@@ -7,7 +7,7 @@ docs/state.md lists the cases of `IncrementalReader.record_pages`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 
 from tap_sequence.errors import BadRequestError, FutureStateError, PaginationLoopError
@@ -56,7 +56,7 @@ class IncrementalReader:
         self._logger = logger
         self._pause = pause
 
-    def record_pages(self) -> Iterator[RecordPage]:
+    def record_pages(self) -> Generator[RecordPage, None, None]:
         """Yield the records to emit, page by page.
 
         Raises:
@@ -75,6 +75,12 @@ class IncrementalReader:
 
     def _new_records(self) -> Iterator[RecordPage]:
         start = self._bookmark.start
+        if self._bookmark.new_streams:
+            self._logger.warning(
+                "Earlier runs did not load %s, so it starts with the logs that are new. To load older ones as well, run once "
+                "without a state; a target that upserts then has each record once.",
+                " and ".join(self._bookmark.new_streams),
+            )
         if start is Start.OTHER_QUERY:
             self._logger.warning(
                 "The state belongs to another query: the run changes %s. Its cursor is not used: the activity log is read as "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
+
+import msgspec
 
 from tap_sequence.sync.models import Record
 
@@ -35,3 +38,9 @@ class WholeRecords(Rows):
     def count(self, records: Sequence[Record]) -> int:
         """Return the number of records."""
         return len(records)
+
+
+def to_plain(row: Any) -> dict[str, Any]:
+    """Return a row as a dictionary of plain Python values. Numbers with a fraction stay Decimals."""
+    plain: dict[str, Any] = msgspec.to_builtins(row, builtin_types=(Decimal,))
+    return plain

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,16 @@ def test_every_yaml_block_parses(block: Block) -> None:
     assert isinstance(yaml.safe_load(block.text), dict)
 
 
+@written_in("toml")
+def test_every_toml_block_parses(block: Block) -> None:
+    assert tomllib.loads(block.text)
+
+
+@written_in("python")
+def test_every_python_block_compiles(block: Block) -> None:
+    compile(block.text, str(block), "exec")
+
+
 @written_in("shell")
 def test_every_shell_block_is_shell(block: Block) -> None:
     done = subprocess.run(["bash", "-n"], input=block.text, text=True, capture_output=True, check=False)
@@ -111,7 +122,7 @@ def test_every_shell_block_is_shell(block: Block) -> None:
 
 
 def test_every_block_says_what_it_is() -> None:
-    known = {"json", "yaml", "shell", "sql", "text"}
+    known = {"json", "yaml", "toml", "python", "shell", "sql", "text"}
     assert {str(block): block.language for block in BLOCKS if block.language not in known} == {}
 
 

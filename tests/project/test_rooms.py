@@ -15,8 +15,8 @@ from tests.support.harness import ROOT
 PACKAGE = ROOT / "tap_sequence"
 
 LAYERS = (
-    ("__main__",),
-    ("singer",),
+    ("__main__", "dlt"),
+    ("singer", "account"),
     ("source",),
     ("connection",),
     ("catalog", "settings_checks"),
@@ -29,7 +29,7 @@ LAYERS = (
 
 # The simulator is not a layer: it stands for the API.
 ALONE = "simulator"
-ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api"}
+ONLY_IMPORTER = {"singer_sdk": "singer", "click": "singer", "requests": "api", "urllib3": "api", "dlt": "dlt"}
 
 MOST_LINES = 300
 LEVELS = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

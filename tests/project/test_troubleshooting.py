@@ -29,7 +29,7 @@ DECLARES_REASONS = re.compile(r".*(Problem|Reason)|\w*(FAILURES|PROBLEMS|REASONS
 FEWEST_WORDS = 3
 """A text with fewer words is a name or a part of a message."""
 
-NOT_FOR_USERS = {"NotImplementedError", "RuntimeError"}
+NOT_FOR_USERS = {"AttributeError", "NotImplementedError", "RuntimeError"}
 """Exceptions that report a bug in the source."""
 
 
@@ -120,7 +120,8 @@ def is_advice(table: str, text: str) -> bool:
 def error_classes() -> list[type[TapSequenceError]]:
     """Return every class of error of the package."""
     for module in pkgutil.walk_packages(tap_sequence.__path__, "tap_sequence."):
-        if not module.name.endswith("__main__"):
+        # dlt is an extra; its module has no errors of its own.
+        if not module.name.endswith(("__main__", ".dlt")):
             importlib.import_module(module.name)
     found: list[type[TapSequenceError]] = []
     waiting = [TapSequenceError]

@@ -1,0 +1,28 @@
+from tap_sequence.account import Account, AccountSettings, Page, RowIterator
+from tap_sequence.errors import (
+    CredentialsError,
+    FailureKind,
+    RateLimitedError,
+    RequestError,
+    SettingsError,
+    StateError,
+    TapSequenceError,
+    UnknownStreamError,
+)
+
+__all__ = [
+    "Account",
+    "AccountSettings",
+    "CredentialsError",
+    "FailureKind",
+    "Page",
+    "RateLimitedError",
+    "RequestError",
+    "RowIterator",
+    "SettingsError",
+    "StateError",
+    "TapSequenceError",
+    "UnknownStreamError",
+]
+
+__version__: str
