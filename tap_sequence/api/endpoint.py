@@ -14,8 +14,11 @@ class Endpoint:
         path: Path below the base URL.
         schema: Name of the schema of its records, a file in `schemas/`.
         filters: Names of the settings that filter the list, by query parameter.
+        is_append_only: Whether entries never change, and can be listed by `createdAt`: a run reads what is new. Other lists
+            have no sort order, and are read in full in each run.
     """
 
     path: str
     schema: str
     filters: Mapping[str, str]
+    is_append_only: bool = True

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "tap_sequence"
 
 LAYERS = (
     ("__main__",),
-    ("singer",),
+    ("singer", "airbyte"),
     ("source",),
     ("catalog", "settings_checks"),
     ("settings",),
