@@ -179,7 +179,8 @@ def _problems_beyond_schema(config: Mapping[str, Any], now: float, where: str) -
         value = config.get(name)
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
             place = where or f"in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
-            yield name, f"{name} is missing; set it to the value from your Sequence API credentials, {place}"
+            wanted = "the value from your Sequence API credentials"
+            yield name, f"{name} is missing; set it to {wanted}, {place}"
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has leading or trailing white space"
         elif isinstance(value, str) and not _is_unicode(value):

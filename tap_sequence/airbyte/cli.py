@@ -69,7 +69,9 @@ class Run:
             return COMMANDS[self._given.command](self)
         except StoppedError as stopped:
             ignore_signals()
-            LOGGER.warning("%s. The next run resumes from the last STATE of each stream.", stopped)
+            LOGGER.warning(
+                "%s. The last STATE describes all that was written; the next run resumes there.", stopped
+            )
             return stopped.exit_status
         except BrokenPipeError:
             discard_output()

@@ -19,7 +19,7 @@ NAMES = [scenario.name for scenario in HERE]
 def results(selected: Callable[[str], set[str]]) -> Mapping[str, Result]:
     """The scenarios, run at the same time: most of them wait most of the time."""
     scenarios = [scenario for scenario in HERE if scenario.name in selected("name")]
-    found = run_matrix(scenarios, is_forked=True, jobs=20, front=run_as_tap)
+    found = run_matrix(scenarios, is_forked=True, jobs=10, front=run_as_tap)
     return {result.scenario.name: result for result in found}
 
 
@@ -34,6 +34,6 @@ def test_fault_ends_in_a_complete_sync_or_a_clear_failure(name: str, results: Ma
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_fault_at_debug_level_writes_no_secret() -> None:
-    results = run_matrix(HERE, is_forked=True, debug=True, jobs=20, front=run_as_tap)
+    results = run_matrix(HERE, is_forked=True, debug=True, jobs=10, front=run_as_tap)
     assert all(" | DEBUG" in result.stderr for result in results)
     assert not [(result.scenario.name, result.leaks) for result in results if result.leaks]

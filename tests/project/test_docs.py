@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tap_sequence.airbyte.cli import parser as source_parser
 from tap_sequence.simulator.__main__ import _parser as simulator_parser
 from tap_sequence.singer.tap import SequenceTap
 from tests.support.harness import ROOT
@@ -67,6 +68,15 @@ def tap_options() -> set[str]:
     }
 
 
+def source_options() -> set[str]:
+    (commands,) = [
+        action.choices.values()
+        for action in source_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return {option for command in commands for option in parser_options(command)}
+
+
 def parser_options(parser: argparse.ArgumentParser) -> set[str]:
     return set(_OPTION.findall(parser.format_help()))
 
@@ -111,7 +121,7 @@ def test_every_shell_block_is_shell(block: Block) -> None:
 
 
 def test_every_block_says_what_it_is() -> None:
-    known = {"json", "yaml", "shell", "sql", "text"}
+    known = {"json", "python", "yaml", "shell", "sql", "text"}
     assert {str(block): block.language for block in BLOCKS if block.language not in known} == {}
 
 
@@ -124,10 +134,12 @@ def test_every_option_exists(page: Path) -> None:
         given = set(_OPTION.findall(command))
         if re.search(r"(?<![\w./-])tap-sequence --", command):
             assert given <= tap_options(), command
+        elif "source-sequence" in command:
+            assert given <= source_options(), command
         elif "tap_sequence.simulator" in command:
             assert given <= simulator_options, command
         elif command.startswith("--"):
-            assert given <= tap_options() | simulator_options | set(OTHER_OPTIONS), command
+            assert given <= tap_options() | source_options() | simulator_options | set(OTHER_OPTIONS), command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
