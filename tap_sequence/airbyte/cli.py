@@ -21,6 +21,7 @@ from tap_sequence.airbyte.messages import (
     SpecMessage,
     failure,
     message_of,
+    one_line,
 )
 from tap_sequence.airbyte.output import MessageWriter
 from tap_sequence.errors import OutputError, TapSequenceError
@@ -100,7 +101,7 @@ class Run:
     def check(self) -> int:
         """Write whether the settings work. A reason why they do not is a result, not a failure."""
         try:
-            result = {"status": "SUCCEEDED", "message": self._source().check()}
+            result = {"status": "SUCCEEDED", "message": one_line(self._source().check())}
         except TapSequenceError as error:
             LOGGER.debug("The check failed.", exc_info=error)
             result = {"status": "FAILED", "message": message_of(error)}

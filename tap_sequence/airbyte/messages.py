@@ -159,7 +159,12 @@ def failure(error: TapSequenceError, streams: Sequence[str] = ()) -> TraceMessag
 
 def message_of(error: TapSequenceError) -> str:
     """Return the one line that an error is reported with."""
-    return " ".join(clean(MASK.apply(str(error))).split())
+    return one_line(str(error))
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, without secrets and e-mail addresses."""
+    return " ".join(clean(MASK.apply(text)).split())
 
 
 def milliseconds() -> float:
