@@ -16,6 +16,7 @@ SEQUENTIAL = "tap, sequential"
 PREFETCHING = "tap, prefetching"
 TEMPLATE = "SDK template"
 BARE_LOOP = "bare loop"
+AIRBYTE = "source-sequence"
 OPTIONAL_PEERS = {"dlt": "dlt_source", "airbyte-cdk": "airbyte_source"}
 """Module of each, by the distribution that it needs."""
 
@@ -29,12 +30,21 @@ class Contender:
         module: What `python -m` runs; it takes `--config FILE`.
         settings: What the file holds beside address and credentials.
         python: The interpreter that has what it needs.
+        command: What comes before the options.
+        catalog: The catalog that it is given.
     """
 
     name: str
     module: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     python: str = sys.executable
+    command: tuple[str, ...] = ()
+    catalog: Mapping[str, Any] | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a front of this project, with its settings."""
+        return self.module.startswith("tap_sequence")
 
     @property
     def is_tap(self) -> bool:
@@ -45,6 +55,18 @@ class Contender:
     def is_singer(self) -> bool:
         """Whether it accepts `--discover` and `--state`."""
         return self.name in {SEQUENTIAL, PREFETCHING, TEMPLATE}
+
+
+FRONTS = (
+    Contender(PREFETCHING, "tap_sequence"),
+    Contender(
+        AIRBYTE,
+        "tap_sequence.airbyte.cli",
+        command=("read",),
+        catalog={"streams": [{"stream": {"name": "activity_logs"}, "sync_mode": "incremental"}]},
+    ),
+)
+"""The fronts of this project, the tap first."""
 
 
 @dataclass(frozen=True, slots=True)

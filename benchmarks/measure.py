@@ -107,7 +107,7 @@ def measure(  # noqa: PLR0913  # what a run is given, each named
     Args:
         contender: Who.
         stand_in: What it reads.
-        settings: Settings for the tap alone.
+        settings: Settings for this project's fronts alone.
         state: Where it goes on from; without, it has to write exactly the stand-in's logs.
         catalog: What is selected; without activity_logs in it, no logs are expected.
         digest_lines: Whether the digest of the lines is wanted.
@@ -117,11 +117,12 @@ def measure(  # noqa: PLR0913  # what a run is given, each named
     """
     client_id, client_secret = DEMO_CREDENTIALS
     config = {"api_url": stand_in.url, "client_id": client_id, "client_secret": client_secret}
-    config |= {**contender.settings, **(settings or {})} if contender.is_tap else contender.settings
+    config |= {**contender.settings, **(settings or {})} if contender.is_own else contender.settings
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        arguments = [contender.python, "-m", contender.module]
-        for option, content in (("config", config), ("state", state), ("catalog", catalog)):
+        arguments = [contender.python, "-m", contender.module, *contender.command]
+        given = {"config": config, "state": state, "catalog": catalog or contender.catalog}
+        for option, content in given.items():
             if content is not None:
                 path = folder / f"{option}.json"
                 path.write_text(json.dumps(content), encoding="utf-8")

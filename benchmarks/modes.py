@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
+from benchmarks.contenders import FRONTS, PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ITEMS, LOGS, ContenderError, Measurement, measure, run
 from benchmarks.stand_in import StandIn
 from benchmarks.table import ratio, render
@@ -100,15 +100,22 @@ class Bench:
 
 def no_latency(bench: Bench) -> str:
     """Read a list without latency: the cost of the work itself."""
+    return _work(bench, "no-latency", "No latency: {logs:,} logs", bench.contenders)
+
+
+def fronts(bench: Bench) -> str:
+    """Read the same list through each front of this project, whatever --only says."""
+    return _work(bench, "fronts", "Fronts: {logs:,} logs, no latency", FRONTS)
+
+
+def _work(bench: Bench, mode: str, title: str, contenders: Sequence[Contender]) -> str:
     logs, repeat = bench.choose_logs(100_000, 1_000), bench.choose_repeat(3)
     found: dict[str, list[Measurement]] = defaultdict(list)
     with StandIn(logs) as stand_in:
         for _ in range(repeat):
-            for contender in bench.contenders:
+            for contender in contenders:
                 stand_in.behave(HONOURED)
-                found[contender.name].append(
-                    bench.measure("no-latency", contender, stand_in, settings=NO_PACE)
-                )
+                found[contender.name].append(bench.measure(mode, contender, stand_in, settings=NO_PACE))
     seconds = {name: _median(runs, lambda run: run.cost.seconds) for name, runs in found.items()}
     cpu = {name: _median(runs, lambda run: run.cost.cpu_seconds) for name, runs in found.items()}
     base = _base(seconds)
@@ -125,7 +132,7 @@ def no_latency(bench: Bench) -> str:
         for name, runs in found.items()
     ]
     return render(
-        f"No latency: {logs:,} logs, median of {repeat}, ratios to {base}",
+        f"{title.format(logs=logs)}, median of {repeat}, ratios to {base}",
         ("contender", "seconds", "logs/s", "speed ratio", "CPU us/log", "CPU ratio", "requests"),
         rows,
     )
@@ -385,6 +392,7 @@ def _catalog(selected: Collection[str]) -> dict[str, Any]:
 
 MODES: Mapping[str, Callable[[Bench], str]] = {
     "no-latency": no_latency,
+    "fronts": fronts,
     "drift": drift,
     "network": network,
     "memory": memory,

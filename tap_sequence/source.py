@@ -48,8 +48,8 @@ CONNECTION_TEST_SECONDS = 15.0
 class MeasuredSink(Sink, Protocol):
     """A sink with metrics of its own."""
 
-    def measuring(self, client: SequenceClient) -> AbstractContextManager[Callable[[], None]]:
-        """Return a context for the run; what it yields is called after each page."""
+    def measuring(self, client: SequenceClient) -> AbstractContextManager[Callable[[RecordPage], None]]:
+        """Return a context for the run; what it yields is called with each page, once its rows are written."""
 
     def counts(self) -> Sequence[str]:
         """Return parts of the summary about rows, such as "3 records of activity_log_items"."""
@@ -73,6 +73,8 @@ class Source:
         self.connection = Connection(settings, logger=logger)
         self.actor_email = ActorEmail(settings.actor_email, settings.actor_email_salt)
         """How actors' e-mail addresses are handled."""
+        self.shows_bar = True
+        """Whether standard error may show progress as a bar."""
 
     def schema_of(self, stream: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the JSON schema of a stream's rows with these settings.
@@ -170,13 +172,14 @@ class Source:
         checkpoints = Checkpoints(
             sink, bookmark.to_state if has_state else lambda: None, page_size=self.settings.page_size
         )
-        progress = Progress(display_for(logger, sys.stderr, sys.stdout), noun=endpoint.noun)
+        display = display_for(logger, sys.stderr if self.shows_bar else None, sys.stdout)
+        progress = Progress(display, noun=endpoint.noun)
         before = copy.copy(client.traffic)
 
         def page_done(page: RecordPage) -> None:
             differences.add(page.records)
             progress.page_done(read=page.read, emitted=len(page.records), seen=page.seen, total=page.total)
-            count_page()
+            count_page(page)
 
         def summarize(failure: object, *_: object) -> None:
             traffic = client.traffic.since(before)

@@ -403,7 +403,12 @@ def launch_process(
 
 
 def run_matrix(
-    scenarios: Sequence[Scenario], *, debug: bool = False, is_forked: bool = False, jobs: int = JOBS
+    scenarios: Sequence[Scenario],
+    *,
+    debug: bool = False,
+    is_forked: bool = False,
+    jobs: int = JOBS,
+    front: Launch = run_process,
 ) -> list[Result]:
     """Run scenarios, several at a time; those that are timed alone.
 
@@ -412,13 +417,14 @@ def run_matrix(
         debug: Whether the taps log at debug level.
         is_forked: Whether the runs under faults are forked too, in place of started with Python's start.
         jobs: How many at a time.
+        front: Runs a forked front of the source; the tap's by default.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        launch: Launch = run_process if is_forked else launch_process
+        launch: Launch = front if is_forked else launch_process
 
         def run(scenario: Scenario) -> Result:
             try:
-                return run_scenario(scenario, launch, run_process, debug=debug)
+                return run_scenario(scenario, launch, front, debug=debug)
             except Exception as error:
                 error.add_note(scenario.name)
                 raise

@@ -17,7 +17,9 @@ docs/troubleshooting.md has a row for each; tests/project/test_troubleshooting.p
 
 from tap_sequence.errors.base import FailureKind, TapSequenceError
 from tap_sequence.errors.inputs import (
+    AirbyteStateError,
     CatalogError,
+    ConfiguredCatalogError,
     EmptyFileError,
     FutureStateError,
     InlineInputError,
@@ -69,9 +71,11 @@ from tap_sequence.errors.requests import (
 )
 
 __all__ = [
+    "AirbyteStateError",
     "AttemptError",
     "BadRequestError",
     "CatalogError",
+    "ConfiguredCatalogError",
     "CredentialsError",
     "CursorRepeatedError",
     "Effort",

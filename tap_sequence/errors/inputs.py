@@ -133,6 +133,18 @@ class UnusableCatalogError(CatalogError):
 
 
 @dataclass(eq=False)
+class ConfiguredCatalogError(CatalogError):
+    """Airbyte's configured catalog does not have the shape of one, or asks for something that there is not."""
+
+    template = (
+        "The configured catalog cannot be used: {problem}. Nothing was emitted. Refresh the schema of the connection, or make "
+        "the catalog anew from the output of discover."
+    )
+
+    problem: str
+
+
+@dataclass(eq=False)
 class MixedReplicationMethodsError(CatalogError):
     """Streams that are read together have different replication methods."""
 
@@ -157,6 +169,15 @@ class NotSingerStateError(StateError):
         'The state is not a Singer state, which looks like {{"bookmarks": {{"activity_logs": {{…}}}}}}. '
         + _NOTHING_EMITTED
     )
+
+
+@dataclass(eq=False)
+class AirbyteStateError(StateError):
+    """The state is not one that Airbyte passes."""
+
+    template = "The state is not a list of Airbyte's states: {problem}. " + _NOTHING_EMITTED
+
+    problem: str
 
 
 @dataclass(eq=False)

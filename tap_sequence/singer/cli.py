@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import re
 import sys
 import traceback
 from contextlib import contextmanager
@@ -17,18 +15,13 @@ from singer_sdk import mapper
 from singer_sdk.exceptions import MappingError
 from singer_sdk.plugin_base import SingerCommand
 
-from tap_sequence.errors import (
-    NestingError,
-    OutputError,
-    StreamMapError,
-    TapSequenceError,
-    UnexpectedError,
-)
+from tap_sequence.errors import StreamMapError, TapSequenceError
+from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output
+from tap_sequence.runtime.input_files import without_values
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StoppedError, ignore_signals
 from tap_sequence.singer.about import describe_settings
 from tap_sequence.singer.environment import PREFIX
-from tap_sequence.singer.input_files import names_a_file
 from tap_sequence.text.redaction import excerpt
 
 if TYPE_CHECKING:
@@ -42,8 +35,6 @@ else:
     from typing_extensions import override
 
 _TEST_HELP = "Use --test to request one log and report whether that worked. Use --test=schema to write the SCHEMA messages alone."
-_OPTION_NAME = re.compile(r"--?[a-z][a-z-]*")
-_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 class TapCommand(SingerCommand):
@@ -77,7 +68,7 @@ class TapCommand(SingerCommand):
         try:
             return super().make_context(info_name, args, *more, **extra)
         except click.UsageError as error:
-            raise click.UsageError(_without_values(error.format_message(), given), error.ctx) from None
+            raise click.UsageError(without_values(error.format_message(), given), error.ctx) from None
 
     @override
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -95,9 +86,7 @@ class TapCommand(SingerCommand):
     @override
     def main(self, *args: Any, **kwargs: Any) -> Any:
         clean_log_records()
-        if sys.stdout is None:
-            # It was closed from the start. A file that is not writable keeps its descriptor, and fails each write.
-            sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
+        replace_closed_output()
         try:
             with _tap_errors():
                 try:
@@ -123,7 +112,7 @@ class TapCommand(SingerCommand):
         sys.exit(1)
 
     def _stop_for_target(self) -> NoReturn:
-        _discard_output()
+        discard_output()
         self.logger.info("Standard output was closed by the target; stopping.")
         sys.exit(1)
 
@@ -136,37 +125,15 @@ def _tap_errors() -> Iterator[None]:
     except (TapSequenceError, BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
         # Those of click get here only if the caller turned its standalone mode off.
         raise
-    except RecursionError as error:
-        raise NestingError from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
-            # The tap writes to nothing but standard output.
-            _discard_output()
-            reason = "it is closed" if error.errno == errno.EBADF else str(error.strerror)
-            raise OutputError(reason) from error
-        if not isinstance(error, OSError) and _is_from_stream_map(error):
+        if not isinstance(error, OSError | RecursionError) and _is_from_stream_map(error):
             raise StreamMapError(excerpt(f"{type(error).__name__}: {error}").rstrip(".")) from error
-        raise UnexpectedError(type(error).__name__, excerpt(str(error))) from error
+        raise as_tap_error(error) from error
 
 
 def _is_from_stream_map(error: Exception) -> bool:
     files = {Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)}
     return isinstance(error, MappingError) or Path(mapper.__file__) in files
-
-
-def _without_values(message: str, arguments: list[str]) -> str:
-    """Return a message about the command line without arguments that may be settings."""
-    for argument in arguments:
-        for value in (argument, argument.partition("=")[2]):
-            if value and not names_a_file(value) and not _OPTION_NAME.fullmatch(value):
-                for form in (value, repr(value)[1:-1]):
-                    message = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "…", message)
-    return message
-
-
-def _discard_output() -> None:
-    """Redirect what Python still buffers for standard output to nowhere: it could not be written at exit either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

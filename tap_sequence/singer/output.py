@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 
+from tap_sequence.runtime.output import StandardOutput
 from tap_sequence.runtime.signals import StopSignals
-
-if sys.platform != "win32":
-    from tap_sequence.runtime.stdout import LineOutput
 
 if TYPE_CHECKING:
     from singer_sdk.singerlib import Message
@@ -37,17 +35,13 @@ class _RecordMessage(msgspec.Struct, tag_field="type", tag="RECORD", gc=False):
 class LineWriter(MsgSpecWriter):
     """The SDK's fast writer, which in addition never cuts a line, does not hang with its target, and writes many records at once.
 
-    After a failed write every further one fails: its lines would come after half a line, or after a gap.
-
     Args:
         stop_signals: Ends the wait for a target that does not read.
     """
 
     def __init__(self, stop_signals: StopSignals | None = None) -> None:
         super().__init__()
-        self._stop_signals = stop_signals or StopSignals()
-        self._output: LineOutput | _Buffered | None = None
-        self._failure: BaseException | None = None
+        self._output = StandardOutput(stop_signals or StopSignals())
         self._held: list[bytes] | None = None
 
     @override
@@ -88,39 +82,4 @@ class LineWriter(MsgSpecWriter):
             OSError: They cannot be written.
             StoppedError: The target did not read, and a signal asked the run to stop.
         """
-        if self._failure is not None:
-            raise self._failure
-        try:
-            self._write(lines)
-        except BaseException as error:
-            self._failure = error
-            raise
-
-    def _write(self, lines: bytes) -> None:
-        if self._output is None:
-            self._output = _open_output(self._stop_signals)
         self._output.write(lines)
-
-
-class _Buffered:
-    """Standard output without a file descriptor (inside another program), or on Windows."""
-
-    def write(self, lines: bytes) -> None:
-        # With PYTHONUNBUFFERED a write may be partial.
-        rest = memoryview(lines)
-        while rest:
-            rest = rest[sys.stdout.buffer.write(rest) :]
-        sys.stdout.flush()
-
-
-def _open_output(stop_signals: StopSignals) -> LineOutput | _Buffered:
-    """Return standard output, below Python's buffer if possible: a signal could leave half a line in that."""
-    try:
-        fd = sys.stdout.fileno()
-    except (AttributeError, OSError):
-        return _Buffered()
-    if sys.platform == "win32":
-        return _Buffered()
-    # Keeps the order with what was printed before.
-    sys.stdout.flush()
-    return LineOutput(fd, stop_signals.check_patience)

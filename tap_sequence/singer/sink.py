@@ -11,7 +11,7 @@ from singer_sdk.singerlib import StateMessage
 
 from tap_sequence.runtime.progress import counted
 from tap_sequence.singer.output import LineWriter
-from tap_sequence.sync.models import Record
+from tap_sequence.sync.models import Record, RecordPage
 
 if TYPE_CHECKING:
     from singer_sdk import Tap
@@ -93,7 +93,7 @@ class SingerSink:
         self._tap.write_message(StateMessage(value=self._reader.tap_state))
 
     @contextmanager
-    def measuring(self, client: SequenceClient) -> Iterator[Callable[[], None]]:
+    def measuring(self, client: SequenceClient) -> Iterator[Callable[[RecordPage], None]]:
         """Write the SCHEMAs of child streams, and report records, requests and time to the SDK's metrics.
 
         Requests are reported whenever the yielded function is called, and at the end.
@@ -108,7 +108,7 @@ class SingerSink:
             stack.enter_context(self._reader.get_sync_timer())
             reported = client.traffic.requests
 
-            def count() -> None:
+            def count(_: RecordPage | None = None) -> None:
                 nonlocal reported
                 sent = client.traffic.requests
                 counter.increment(sent - reported)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.contenders import BARE_LOOP, PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
+from benchmarks.contenders import BARE_LOOP, FRONTS, PREFETCHING, SEQUENTIAL, TEMPLATE, Contender
 from benchmarks.measure import ContenderError, measure, run
 from benchmarks.modes import DRIFTS
 from benchmarks.stand_in import StandIn
@@ -51,13 +51,14 @@ def test_every_mode_measures_all_of_its_contenders(tmp_path: Path) -> None:
         # The network mode mostly waits, so the others run at the same time.
         behind_network = pool.submit(benchmark, "network", *small, str(tmp_path / "1.json"))
         done = benchmark(
-            *("no-latency", "drift", "memory", "start-up", "incremental", "streams"),
+            *("no-latency", "fronts", "drift", "memory", "start-up", "incremental", "streams"),
             *(*small, str(tmp_path / "2.json")),
         )
     assert done.returncode == 0, done.stderr
     assert behind_network.result().returncode == 0, behind_network.result().stderr
     everyone = [*TAPS, TEMPLATE, BARE_LOOP]
     assert [row[0] for row in rows(done.stdout, "No latency")][: len(everyone)] == everyone
+    assert [row[0] for row in rows(done.stdout, "Fronts")] == [front.name for front in FRONTS]
     drift = {(row[0], row[1]) for row in rows(done.stdout, "Drift")}
     assert drift == {(name, pages) for name in everyone for pages in DRIFTS}
     memory = [(row[0], row[1]) for row in rows(done.stdout, "Memory")]
@@ -80,7 +81,7 @@ def test_every_mode_measures_all_of_its_contenders(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "2.json").read_text())
     assert {"tap-sequence", "singer-sdk"} <= content["versions"].keys()
     modes = {entry["mode"].partition(",")[0] for entry in content["runs"]}
-    assert modes == {"no-latency", "drift", "memory", "start-up", "incremental", "streams"}
+    assert modes == {"no-latency", "fronts", "drift", "memory", "start-up", "incremental", "streams"}
 
 
 def test_missing_peers_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tap_sequence.airbyte.cli import parser as source_parser
 from tap_sequence.simulator.__main__ import _parser as simulator_parser
 from tap_sequence.singer.tap import SequenceTap
 from tests.support.harness import ROOT
@@ -66,6 +67,15 @@ def tap_options() -> set[str]:
     return {option for parameter in SequenceTap.get_singer_command().params for option in parameter.opts} | {
         "--help"
     }
+
+
+def source_options() -> set[str]:
+    (commands,) = [
+        action.choices.values()
+        for action in source_parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return {option for command in commands for option in parser_options(command)}
 
 
 def parser_options(parser: argparse.ArgumentParser) -> set[str]:
@@ -135,10 +145,12 @@ def test_every_option_exists(page: Path) -> None:
         given = set(_OPTION.findall(command))
         if re.search(r"(?<![\w./-])tap-sequence --", command):
             assert given <= tap_options(), command
+        elif "source-sequence" in command:
+            assert given <= source_options(), command
         elif "tap_sequence.simulator" in command:
             assert given <= simulator_options, command
         elif command.startswith("--"):
-            assert given <= tap_options() | simulator_options | set(OTHER_OPTIONS), command
+            assert given <= tap_options() | source_options() | simulator_options | set(OTHER_OPTIONS), command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

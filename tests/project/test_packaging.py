@@ -39,6 +39,9 @@ def test_installed_package_finds_its_schema(built: dict[str, Path], kind: str, t
         schema = json.loads(file.read_text(encoding="utf-8"))
         assert set(stream["schema"]["properties"]) == set(schema["properties"])
         assert stream["schema"]["required"] == schema["required"]
+    source = [str(scripts / "source-sequence"), "spec"]
+    done = subprocess.run(source, capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True)
+    assert json.loads(done.stdout)["spec"]["documentationUrl"].endswith("/docs/airbyte.md")
 
 
 def test_images_leave_out_the_credentials_and_states_that_git_ignores() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import jsonschema
 import pytest
 
 from tap_sequence.simulator import Fault, Simulator
-from tests.support.harness import config_for, run_process
+from tap_sequence.singer.tap import SequenceTap
+from tests.support.harness import Run, config_for, parse_lines, run_process
 
 Simulate = Callable[..., Simulator]
 
@@ -107,3 +110,20 @@ def test_invalid_log_ends_the_run_and_names_log_field_and_setting(
     assert run.messages[-1]["type"] == "STATE"
     after = run_process(tmp_path, config_for(simulator), state=run.state)
     assert run.ids + after.ids == simulator.store.ids()
+
+
+def test_records_go_to_a_standard_output_that_is_only_text(simulate: Simulate) -> None:
+    """As in a notebook, or where another program captures it."""
+    simulator = simulate(300)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        SequenceTap(config=config_for(simulator)).sync_all()
+    assert Run(0, parse_lines(output.getvalue())).records == simulator.store.logs()
+
+
+def test_records_go_to_a_standard_output_without_a_file(simulate: Simulate) -> None:
+    simulator = simulate(300)
+    raw = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(raw, encoding="utf-8", write_through=True)):
+        SequenceTap(config=config_for(simulator)).sync_all()
+        text = raw.getvalue().decode()
+    assert Run(0, parse_lines(text)).records == simulator.store.logs()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,23 @@ from tap_sequence.simulator import (
     UnknownCursor,
 )
 from tests.runtime.test_signals import STATUSES, run_and_stop
+from tests.support.airbyte import run_as_tap, run_as_tap_and_stop
 from tests.support.harness import Run, config_for, run_process
 
 HISTORIES = 50
+FRONTS: dict[str, tuple[Callable[..., Run], Callable[..., Run]]] = {
+    "tap-sequence": (run_process, run_and_stop),
+    "source-sequence": (run_as_tap, run_as_tap_and_stop),
+}
+"""How each front is run to its end, and until a signal."""
 SECOND = 1_000_000
 
 
 class History:
-    """One account, and the runs of the tap that read it as processes."""
+    """One account, and the runs of a front that read it as processes."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, front: str) -> None:
+        self.run, self.run_and_stop = FRONTS[front]
         self.rng = random.Random(seed)
         self.folder = folder
         self.api = SimulatedApi(
@@ -80,7 +88,7 @@ class History:
 
     def _run_to_the_end(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
         expected = set(self.api.store.ids())
-        run = run_process(self.folder, config, state=state)
+        run = self.run(self.folder, config, state=state)
         assert run.status == 0, run.stderr
         self._check(run, len(run.ids))
         assert expected <= self.emitted, "lost"
@@ -88,7 +96,7 @@ class History:
     def _run_until_a_signal(self, config: dict[str, Any], state: dict[str, Any] | None) -> None:
         signum = self.rng.choice(list(STATUSES))
         lines = self.rng.randrange(1, 300)
-        run = run_and_stop(self.folder, config, signum, after_lines=lines, state=state)
+        run = self.run_and_stop(self.folder, config, signum, after_lines=lines, state=state)
         # The run may have finished before the signal; while Python shuts down, the signal has its default action.
         assert run.status in {STATUSES[signum], 0, -signum}, run.stderr
         described = 0
@@ -121,8 +129,9 @@ def _position(state: dict[str, Any] | None) -> tuple[Any, ...]:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("seed", range(HISTORIES))
-def test_histories_through_processes_lose_and_repeat_no_log(seed: int, tmp_path: Path) -> None:
-    history = History(seed, tmp_path)
+def test_histories_through_processes_lose_and_repeat_no_log(seed: int, front: str, tmp_path: Path) -> None:
+    history = History(seed, tmp_path, front)
     for _ in range(4):
         history.make_run()

@@ -18,7 +18,8 @@ from tap_sequence.errors import (
     NotAnObjectError,
     UnreadableFileError,
 )
-from tap_sequence.singer.input_files import ConfigInput, read_object
+from tap_sequence.runtime.input_files import read_object
+from tap_sequence.singer.input_files import ConfigInput
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:

@@ -1,0 +1,1 @@
+"""The Airbyte front: the command `source-sequence`, which speaks the Airbyte protocol."""

@@ -1,0 +1,87 @@
+"""The catalog: what `discover` returns, and which streams a configured catalog selects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tap_sequence.airbyte.messages import FULL_REFRESH, INCREMENTAL, Stream
+from tap_sequence.catalog import STREAMS, StreamSpec
+from tap_sequence.errors import ConfiguredCatalogError
+from tap_sequence.source import Source
+from tap_sequence.sync.state import REPLICATION_KEY
+from tap_sequence.text.redaction import excerpt
+
+SPECS = {spec.name: spec for spec in STREAMS}
+
+
+class _Stream(msgspec.Struct):
+    name: str
+
+
+class _ConfiguredStream(msgspec.Struct):
+    stream: _Stream
+    sync_mode: str = FULL_REFRESH
+
+
+class _ConfiguredCatalog(msgspec.Struct):
+    streams: list[_ConfiguredStream]
+
+
+def discover(source: Source) -> list[Stream]:
+    """Return the streams, with schemas that follow the settings."""
+    return [_describe(spec, source.schema_of(spec.name)) for spec in STREAMS]
+
+
+def _describe(spec: StreamSpec, schema: Mapping[str, Any]) -> Stream:
+    is_incremental = spec.endpoint.is_append_only
+    return Stream(
+        name=spec.name,
+        json_schema=to_airbyte(schema),
+        supported_sync_modes=sync_modes(spec),
+        is_resumable=is_incremental,
+        source_defined_primary_key=[[key] for key in spec.primary_keys],
+        source_defined_cursor=True if is_incremental else None,
+        default_cursor_field=[REPLICATION_KEY] if is_incremental else None,
+    )
+
+
+def sync_modes(spec: StreamSpec) -> Sequence[str]:
+    """Return the sync modes that a stream supports."""
+    return [FULL_REFRESH, INCREMENTAL] if spec.endpoint.is_append_only else [FULL_REFRESH]
+
+
+def to_airbyte(schema: Any) -> Any:
+    """Return a JSON schema with `airbyte_type` for times, which destinations make columns of."""
+    if isinstance(schema, list):
+        return [to_airbyte(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: to_airbyte(value) for key, value in schema.items()}
+    if result.get("format") == "date-time":
+        result["airbyte_type"] = "timestamp_with_timezone"
+    return result
+
+
+def selected_streams(configured: Any) -> list[StreamSpec]:
+    """Return the streams that a configured catalog selects, in its order, each once.
+
+    Raises:
+        ConfiguredCatalogError: It is not a configured catalog, or asks for a stream or sync mode that there is not.
+    """
+    try:
+        catalog = msgspec.convert(configured, _ConfiguredCatalog)
+    except msgspec.ValidationError as error:
+        raise ConfiguredCatalogError(excerpt(str(error))) from None
+    names = [each.stream.name for each in catalog.streams]
+    if unknown := [name for name in names if name not in SPECS]:
+        problem = f"there is no stream {excerpt(', '.join(unknown))}, only {', '.join(SPECS)}"
+        raise ConfiguredCatalogError(problem)
+    for each in catalog.streams:
+        modes = sync_modes(SPECS[each.stream.name])
+        if each.sync_mode not in modes:
+            problem = f"sync_mode of {each.stream.name} must be {' or '.join(modes)}"
+            raise ConfiguredCatalogError(problem)
+    return [SPECS[name] for name in dict.fromkeys(names)]

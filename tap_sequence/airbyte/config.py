@@ -1,0 +1,56 @@
+"""The settings of a connection, from the file that `--config` names."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from typing import Any
+
+from tap_sequence.errors import SettingsError
+from tap_sequence.runtime.input_files import read_object
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
+from tap_sequence.settings_checks import (
+    find_environment_secrets,
+    find_problems,
+    find_secrets,
+    find_settings_without_effect,
+    parse_numbers,
+)
+from tap_sequence.text.redaction import MASK, excerpt
+
+_TAP_PREFIX = "TAP_SEQUENCE_"
+"""Where the tap reads settings from environment variables. This front reads none, but must not show them either."""
+
+
+def read_settings(path: str, logger: logging.Logger) -> Settings:
+    """Return the settings in a file.
+
+    Args:
+        path: Name of the file.
+        logger: Where warnings go.
+
+    Raises:
+        InputFileError: The file cannot be read, or does not hold a JSON object.
+        SettingsError: A setting is wrong.
+    """
+    config = read_object(path, "config")
+    MASK.add(find_environment_secrets(os.environ, _TAP_PREFIX) | find_secrets(config))
+    _drop_unknown(config, logger)
+    fill_defaults(config, CONFIG_JSONSCHEMA)
+    parse_numbers(config)
+    if problems := list(find_problems(config, where="in the connection's settings")):
+        raise SettingsError("; ".join(problems))
+    for problem in find_settings_without_effect(config):
+        logger.warning(problem)
+    return settings_of(config)
+
+
+def _drop_unknown(config: dict[str, Any], logger: logging.Logger) -> None:
+    """Remove what is not a setting, with a warning: a platform adds keys of its own, which begin with two underscores."""
+    for name in [name for name in config if name not in CONFIG_JSONSCHEMA["properties"]]:
+        del config[name]
+        if not name.startswith("__"):
+            close = difflib.get_close_matches(name, CONFIG_JSONSCHEMA["properties"], n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            logger.warning("%s is not a setting of this source and has no effect.%s", excerpt(name), hint)
