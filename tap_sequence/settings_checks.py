@@ -179,9 +179,9 @@ def _problems_beyond_schema(
     for name in SECRETS:
         value = config.get(name)
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
-            place = f", in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
-            place = place if where is None else where and f", {where}"
-            yield name, f"{name} is missing; set it to the value from your Sequence API credentials{place}"
+            place = f"in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
+            places = filter(None, ["the value from your Sequence API credentials", place if where is None else where])
+            yield name, f"{name} is missing; set it to {', '.join(places)}"
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has leading or trailing white space"
         elif isinstance(value, str) and not _is_unicode(value):
