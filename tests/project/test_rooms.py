@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__", "dlt"),
     ("singer", "account"),
     ("source",),
-    ("catalog", "settings_checks"),
+    ("catalog", "settings_checks", "settings_arguments"),
     ("settings",),
     ("api", "prefetch", "transforms", "runtime"),
     ("sync",),
