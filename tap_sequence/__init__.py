@@ -10,7 +10,8 @@ from typing import Any
 __version__ = version("tap-sequence")
 
 _PUBLIC = {
-    "account": ("Account", "AccountSettings", "Page", "RowIterator"),
+    "account": ("Account", "Page", "RowIterator"),
+    "settings_arguments": ("AccountSettings",),
     "errors": (
         *("CredentialsError", "FailureKind", "RateLimitedError", "RequestError", "SettingsError"),
         *("StateError", "TapSequenceError", "UnknownStreamError"),

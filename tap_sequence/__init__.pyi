@@ -1,4 +1,4 @@
-from tap_sequence.account import Account, AccountSettings, Page, RowIterator
+from tap_sequence.account import Account, Page, RowIterator
 from tap_sequence.errors import (
     CredentialsError,
     FailureKind,
@@ -9,6 +9,7 @@ from tap_sequence.errors import (
     TapSequenceError,
     UnknownStreamError,
 )
+from tap_sequence.settings_arguments import AccountSettings
 
 __all__ = [
     "Account",

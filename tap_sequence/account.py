@@ -10,7 +10,6 @@ to the logger `tap_sequence`. docs/python.md describes it.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import sys
@@ -18,12 +17,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack, get_type_hints
+from typing import Any, ClassVar, Self, Unpack
 
 from tap_sequence.catalog import STREAMS, StreamSpec
 from tap_sequence.errors import SettingsError, TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
-from tap_sequence.settings import CONFIG_JSONSCHEMA, SECRETS, Settings, fill_defaults, settings_of
+from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
+from tap_sequence.settings_arguments import AccountSettings, settings_signature
 from tap_sequence.settings_checks import (
     find_environment_secrets,
     find_problems,
@@ -46,50 +46,6 @@ _LOGGER = logging.getLogger("tap_sequence")
 _LOGGER.addFilter(clean_record)
 
 _BY_NAME = {spec.name: spec for spec in STREAMS}
-
-
-class AccountSettings(TypedDict, total=False):
-    """The settings of an account, which README.md describes."""
-
-    client_id: str | None
-    client_secret: str | None
-    environment: Literal["production", "sandbox", "demo"]
-    api_url: str | None
-    api_version: str
-    start_date: str | None
-    page_size: int
-    activity_log_object_id: str | None
-    activity_log_object_entity_id: str | None
-    lookback_seconds: int
-    requests_per_minute: int
-    max_in_flight_requests: int
-    request_timeout_seconds: float
-    retry_budget_seconds: float
-    user_agent: str
-    actor_email: Literal["keep", "hash", "drop"]
-    actor_email_salt: str | None
-    metadata: Literal["text", "json"]
-    metadata_format: Literal["text", "json"] | None
-    invalid_logs: Literal["fail", "skip"]
-
-
-def settings_signature(secret: Any = None) -> inspect.Signature:
-    """Return the settings as keyword arguments, for what looks at signatures, such as the help of a notebook.
-
-    Args:
-        secret: The default of secrets.
-    """
-    return inspect.Signature(
-        [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=secret if name in SECRETS else getattr(Settings(), name),
-                annotation=declared,
-            )
-            for name, declared in get_type_hints(Settings).items()
-        ]
-    )
 
 
 @dataclass(frozen=True, slots=True)

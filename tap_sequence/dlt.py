@@ -12,8 +12,9 @@ from typing import Any, Unpack
 
 import msgspec
 
-from tap_sequence.account import Account, AccountSettings, settings_signature
+from tap_sequence.account import Account
 from tap_sequence.catalog import STREAMS, StreamSpec
+from tap_sequence.settings_arguments import AccountSettings, settings_signature
 from tap_sequence.sync.timestamps import format_timestamp, parse_timestamp
 
 try:

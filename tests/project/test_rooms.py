@@ -19,7 +19,7 @@ LAYERS = (
     ("singer", "airbyte", "account"),
     ("source",),
     ("connection",),
-    ("catalog", "settings_checks"),
+    ("catalog", "settings_checks", "settings_arguments"),
     ("settings",),
     ("api", "prefetch", "transforms", "runtime"),
     ("sync",),
