@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ SOURCE = Path(sys.executable).parent / "source-sequence"
 INTEGRATION = ROOT / "integrations" / "airbyte"
 QUIET = {"DO_NOT_TRACK": "1", "AIRBYTE_OFFLINE_MODE": "1"}
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -43,48 +43,86 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environme
         yield Environments(tmp_path_factory.mktemp("airbyte"), stack)
 
 
-def run_in(environments: Environments, folder: Path, program: Program, *arguments: Any, **env: str) -> str:
-    """Run a command of a program's environment, and return what it prints."""
-    variables = target_environment(**QUIET, **env)
-    bin_ = environments.bin(program)
-    # uv, and the Python that it makes environments with.
-    variables["PATH"] = os.pathsep.join(
-        [str(bin_), str(Path(find_uv_bin()).parent), str(Path(sys.executable).parent), variables["PATH"]]
-    )
-    variables["UV_PYTHON"] = sys.executable
-    name, *rest = map(str, arguments)
+def variables_of(environments: Environments, program: Program, **more: str) -> dict[str, str]:
+    """Return the environment for a program: uv, and the Python that it makes environments with, are found."""
+    variables = target_environment(**QUIET, **more)
+    found = [
+        str(environments.bin(program)),
+        str(Path(find_uv_bin()).parent),
+        str(Path(sys.executable).parent),
+    ]
+    return {
+        **variables,
+        "PATH": os.pathsep.join([*found, variables["PATH"]]),
+        "UV_PYTHON": sys.executable,
+    }
+
+
+def run_python(
+    environments: Environments, folder: Path, program: Program, *arguments: Any, **env: str
+) -> str:
+    """Run a program's Python, and return what it prints."""
     done = subprocess.run(
-        [bin_ / name, *rest],
+        [environments.bin(program) / "python", *map(str, arguments)],
         cwd=folder,
-        env=variables,
+        env=variables_of(environments, program, **env),
         capture_output=True,
         encoding="utf-8",
-        timeout=600,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
+@contextmanager
+def pyairbyte(
+    environments: Environments, folder: Path, config: Any
+) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Start PyAirbyte, and yield a function that loads streams and returns what is in the cache then."""
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    script = [SCRIPTS / "load_pyairbyte.py", SOURCE, folder / "config.json", folder / "cache.duckdb"]
+    with (
+        (folder / "stderr").open("w+") as stderr,
+        subprocess.Popen(
+            [environments.bin(PYAIRBYTE) / "python", *script],
+            cwd=folder,
+            env=variables_of(environments, PYAIRBYTE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            encoding="utf-8",
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def load(*streams: str) -> dict[str, Any]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(" ".join(streams) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            assert answer, (folder / "stderr").read_text(encoding="utf-8")
+            found: dict[str, Any] = json.loads(answer)
+            return found
+
+        yield load
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 def test_pyairbyte_loads_what_is_new_and_the_history_of_an_added_stream(
     environments: Environments, simulate: Simulate, tmp_path: Path
 ) -> None:
     simulator = simulate(926)
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(config_for(simulator)), encoding="utf-8")
-
-    def load(*streams: str) -> dict[str, Any]:
-        script = SCRIPTS / "load_pyairbyte.py"
-        run_in(environments, tmp_path, PYAIRBYTE, "python", script, SOURCE, config, tmp_path, *streams)
-        found: dict[str, Any] = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
-        return found
-
-    first = load("activity_logs")
-    simulator.store.grow(138)
-    second = load("activity_logs")
-    third = load("activity_logs")
-    simulator.store.grow(12)
-    fourth = load("activity_logs", "activity_log_items")
+    with pyairbyte(environments, tmp_path, config_for(simulator)) as load:
+        first = load("activity_logs")
+        simulator.store.grow(138)
+        second = load("activity_logs")
+        third = load("activity_logs")
+        simulator.store.grow(12)
+        fourth = load("activity_logs", "activity_log_items")
 
     logs = simulator.store.logs()
     items = expected_rows(logs)
@@ -117,7 +155,7 @@ def test_pyairbytes_validator_installs_and_runs_the_source(
     config.write_text(json.dumps(config_for(simulate(300))), encoding="utf-8")
     validate = "from airbyte.validate import run; run()"
     options = ["--connector-dir", ".", "--sample-config", config]
-    output = run_in(environments, tmp_path, PYAIRBYTE, "python", "-c", validate, *options)
+    output = run_python(environments, tmp_path, PYAIRBYTE, "-c", validate, *options)
     assert "Running check" in output
     assert "Could not read" not in output
     assert "Unhandled error" not in output
@@ -131,11 +169,10 @@ def test_standard_tests_of_the_cdk_pass(environments: Environments, tmp_path: Pa
     # The tests of an image need Docker.
     options = ["-ra", "-p", hooks, "-k", "not docker", "-W", "ignore"]
     strict = ["-W", "error::airbyte_cdk.test.standard_tests.DiscoveredCatalogWarning"]
-    output = run_in(
+    output = run_python(
         environments,
         folder,
         AIRBYTE_CDK,
-        "python",
         *["-m", "pytest", *options, *strict, "test_standard.py"],
         SOURCE=str(SOURCE),
     )

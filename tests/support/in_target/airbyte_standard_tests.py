@@ -11,7 +11,7 @@ from airbyte_cdk.test.entrypoint_wrapper import EntrypointOutput
 from airbyte_cdk.test.standard_tests import SourceTestSuiteBase
 
 
-def run_command(_source, args, *_, **__):
+def run_command(*, args, **_):
     done = subprocess.run(
         [os.environ["SOURCE"], *args], capture_output=True, text=True, timeout=120, check=False
     )
