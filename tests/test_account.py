@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,8 @@ from tap_sequence.errors import (
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
 from tap_sequence.simulator import CursorKind, EndOfList, Options, SimulatedApi, Simulator, UnknownCursor
 from tap_sequence.simulator.faults import Fault
-from tests.support.harness import ROOT, as_sent, config_for, environment, run_here
+from tap_sequence.singer.tap import SequenceTap
+from tests.support.harness import ROOT, Recorder, as_sent, config_for, environment, run_here
 from tests.support.loaders import make_odd
 from tests.support.pages import blocks
 from tests.transforms.test_items import expected_rows
@@ -109,6 +110,19 @@ def assert_plain(value: Any) -> None:
     assert type(value) in {dict, list, str, int, bool, Decimal, type(None)}
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         assert_plain(inner)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_config_of_the_tap_gives_the_rows_of_the_tap(
+    simulate: Simulate, form: Literal["text", "json"]
+) -> None:
+    simulator = simulate(600)
+    make_odd(simulator.api, simulator.store.ids()[400])
+    config = config_for(simulator, metadata=form)
+    recorder = Recorder(parse_float=Decimal)
+    SequenceTap(config=dict(config), message_writer=recorder).sync_all()
+    records = [message["record"] for message in recorder.messages if message["type"] == "RECORD"]
+    assert list(account_of(simulator, metadata=form).rows()) == records
 
 
 def test_settings_apply_to_rows_and_schema(simulate: Simulate) -> None:
