@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tap_sequence.api.endpoint import Endpoint
+from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.items import ItemRows
 from tap_sequence.transforms.rows import Rows, WholeRecords
 
@@ -32,17 +33,36 @@ class StreamSpec:
     primary_keys: tuple[str, ...] = ("id",)
     is_selected_by_default: bool = True
 
+    @property
+    def replication_key(self) -> str | None:
+        """The field that tells what is new; None if the stream is read in full in each run."""
+        return REPLICATION_KEY if self.endpoint.is_append_only else None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Fields that a row always has."""
+        return (*self.primary_keys, self.replication_key) if self.replication_key else self.primary_keys
+
 
 ACTIVITY_LOGS = Endpoint(
     path="/activity-logs",
     schema="activity_logs",
+    noun="log",
     filters={
         "activityLogObjectId": "activity_log_object_id",
         "activityLogObjectEntityId": "activity_log_object_entity_id",
     },
 )
 
+USERS = Endpoint(path="/users", schema="users", noun="user", is_append_only=False)
+
+SEQUENCE_ACCOUNTS = Endpoint(
+    path="/sequence-accounts", schema="sequence_accounts", noun="account", is_append_only=False
+)
+
 STREAMS = (
     StreamSpec("activity_logs", ACTIVITY_LOGS),
     StreamSpec("activity_log_items", ACTIVITY_LOGS, rows=ItemRows, is_selected_by_default=False),
+    StreamSpec("users", USERS, is_selected_by_default=False),
+    StreamSpec("sequence_accounts", SEQUENCE_ACCOUNTS, is_selected_by_default=False),
 )

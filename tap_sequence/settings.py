@@ -177,8 +177,8 @@ class Settings(msgspec.Struct, kw_only=True):
         Meta(
             title="Actor e-mail",
             description=(
-                "How to handle actors' e-mail addresses: keep, hash (SHA-256 of the lower-cased address, "
-                "keyed with actor_email_salt if set) or drop."
+                "How to handle e-mail addresses (those of actors, users and accounts): keep, hash (SHA-256 of "
+                "the lower-cased address, keyed with actor_email_salt if set) or drop."
             ),
         ),
     ] = "keep"

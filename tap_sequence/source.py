@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
-from tap_sequence.api.addresses import API_URLS, canonical_url, host_of
+from tap_sequence.api.addresses import host_of
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.catalog import ACTIVITY_LOGS
+from tap_sequence.catalog import STREAMS
+from tap_sequence.connection import Connection
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan
 from tap_sequence.prefetch.pool import PrefetchPool
@@ -25,6 +24,7 @@ from tap_sequence.runtime.signals import StopSignals
 from tap_sequence.settings import DEMO, Settings
 from tap_sequence.sync.bookmark import Bookmark
 from tap_sequence.sync.checkpoints import Checkpoints, Sink
+from tap_sequence.sync.full import FullReader
 from tap_sequence.sync.incremental import IncrementalReader
 from tap_sequence.sync.models import Page, PageRequest, Record, RecordPage, SortOrder
 from tap_sequence.sync.run import run
@@ -36,6 +36,10 @@ from tap_sequence.transforms.privacy import ActorEmail
 
 if TYPE_CHECKING:
     from tap_sequence.api.client import SequenceClient
+    from tap_sequence.api.endpoint import Endpoint
+
+ENDPOINTS = {spec.name: spec.endpoint for spec in STREAMS}
+"""The endpoint of each stream, by the stream's name."""
 
 CONNECTION_TEST_SECONDS = 15.0
 """Timeout and retry budget of `check`, in seconds: a person waits for it."""
@@ -66,6 +70,7 @@ class Source:
         self.settings = settings
         self.stop_signals = stop_signals or StopSignals()
         self._logger = logger
+        self.connection = Connection(settings, logger=logger)
         self.actor_email = ActorEmail(settings.actor_email, settings.actor_email_salt)
         """How actors' e-mail addresses are handled."""
         self.shows_bar = True
@@ -84,61 +89,15 @@ class Source:
     # The API
 
     @cached_property
-    def base_url(self) -> str:
-        """The API's base URL. With `environment: demo`, this starts the simulator."""
-        if self.settings.is_demo:
-            from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
-
-            simulator = Simulator(SimulatedApi.demo(credentials=self._credentials))
-            simulator.start()
-            return simulator.base_url
-        return canonical_url(self.settings.api_url or API_URLS[self.settings.environment])
-
-    @cached_property
     def query(self) -> Query:
         """What the cursors of this run belong to."""
         # The simulator's port differs from run to run; its logs do not.
         return Query(
-            DEMO if self.settings.is_demo else host_of(self.base_url),
+            DEMO if self.settings.is_demo else host_of(self.connection.base_url),
             self.settings.api_version,
             self.settings.activity_log_object_id,
             self.settings.activity_log_object_entity_id,
         )
-
-    @cached_property
-    def client(self) -> SequenceClient:
-        """The client that all streams share."""
-        return self._new_client()
-
-    def _new_client(self, *, patience: float = math.inf) -> SequenceClient:
-        """Return a client with at most this timeout and retry budget, in seconds."""
-        # Slow to import, and not needed to discover streams.
-        from tap_sequence.api.client import SequenceClient  # noqa: PLC0415
-        from tap_sequence.api.decoder import PageDecoder  # noqa: PLC0415
-
-        settings = msgspec.structs.replace(
-            self.settings,
-            request_timeout_seconds=min(self.settings.request_timeout_seconds, patience),
-            retry_budget_seconds=min(self.settings.retry_budget_seconds, patience),
-        )
-        return SequenceClient(
-            base_url=self.base_url,
-            credentials=self._credentials,
-            settings=settings,
-            endpoint=ACTIVITY_LOGS,
-            decoder=PageDecoder(
-                SCHEMAS[ACTIVITY_LOGS.schema],
-                self._logger,
-                metadata_as_text=not self.settings.keeps_metadata_as_sent,
-                skip_invalid_logs=self.settings.invalid_logs == "skip",
-            ),
-            logger=self._logger,
-        )
-
-    @property
-    def _credentials(self) -> tuple[str, str]:
-        # Only the demo works without credentials, and with any.
-        return self.settings.client_id or DEMO, self.settings.client_secret or DEMO
 
     def check(self) -> str:
         """Request one log, and return a line that says that it worked.
@@ -147,7 +106,7 @@ class Source:
             TapSequenceError: It did not work; the text says what to do.
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
-        client = self._new_client(patience=CONNECTION_TEST_SECONDS)
+        client = self.connection.new_client(patience=CONNECTION_TEST_SECONDS)
         page = InterruptibleWait(self.stop_signals).call(lambda: client.fetch(request, limit=1))
         newest = (
             f"the newest log is from {excerpt(page.records[0].created_at_text)}"
@@ -171,9 +130,9 @@ class Source:
         """
         return Bookmark.load(state, self.query, self.settings.lookback_seconds, selected)
 
-    def logs(self) -> Iterator[Record]:
-        """Yield what a run without a state emits."""
-        reader = self._reader(self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger)
+    def records(self, endpoint: Endpoint) -> Iterator[Record]:
+        """Yield what a run without a state emits of a list."""
+        reader = self._reader(endpoint, self.bookmark({}), InterruptibleWait(self.stop_signals), self._logger)
         for page in reader.record_pages():
             for record in page.records:
                 yield record
@@ -192,10 +151,10 @@ class Source:
         """Read what is new, and log a one-line summary at the end, however the run ends.
 
         Args:
-            selected: Names of the selected streams.
-            state: The state of the previous run; empty if there is none.
+            selected: Names of the selected streams, all of one endpoint.
+            state: The state of the previous run; empty if there is none, or if the endpoint is read in full.
             sink: Where rows and states go.
-            moves_state: Whether checkpoints have a state.
+            moves_state: Whether checkpoints have a state, if the endpoint has one.
             logger: Where the run's messages go, if not to the source's logger.
 
         Raises:
@@ -204,6 +163,8 @@ class Source:
             StoppedError: A signal stopped it; the same.
         """
         logger = logger or self._logger
+        endpoint = ENDPOINTS[selected[0]]
+        client = self.connection.client_of(endpoint)
         bookmark = self.bookmark(state, selected)
         if bookmark.new_streams:
             logger.warning(
@@ -211,29 +172,42 @@ class Source:
                 "without a state; a target that upserts then has each record once.",
                 " and ".join(bookmark.new_streams),
             )
-        logger.info("Reading from %s", self.query.host)
-        differences = DifferenceReport(logger)
+        logger.info("Reading %ss from %s", endpoint.noun, self.query.host)
+        differences = DifferenceReport(logger, endpoint.noun)
+        has_state = moves_state and endpoint.is_append_only
         checkpoints = Checkpoints(
-            sink, bookmark.to_state if moves_state else lambda: None, page_size=self.settings.page_size
+            sink, bookmark.to_state if has_state else lambda: None, page_size=self.settings.page_size
         )
-        progress = Progress(display_for(logger, sys.stderr if self.shows_bar else None, sys.stdout))
+        progress = Progress(
+            display_for(logger, sys.stderr if self.shows_bar else None, sys.stdout), noun=endpoint.noun
+        )
+        before = copy.copy(client.traffic)
 
         def page_done(page: RecordPage) -> None:
             differences.add(page.records)
             progress.page_done(read=page.read, emitted=len(page.records), seen=page.seen, total=page.total)
             count_page(page)
 
+        def summarize(failure: object, *_: object) -> None:
+            traffic = client.traffic.since(before)
+            parts = [
+                progress.stats.summary(),
+                *sink.counts(),
+                counted(traffic.requests, "request"),
+                counted(traffic.retries, "retry", "retries"),
+                f"{counted(traffic.refusals, 'refusal')} (429)",
+            ]
+            if client.skipped:
+                parts.append(f"{counted(client.skipped, endpoint.noun)} skipped as invalid")
+            if found := differences.summary():
+                parts.append(found)
+            logger.info("%s: %s.", "Summary" if failure is None else "Stopped early", ", ".join(parts))
+
         with ExitStack() as stack:
-            stack.push(
-                lambda failure, *_: logger.info(
-                    "%s: %s.",
-                    "Summary" if failure is None else "Stopped early",
-                    self._summary(progress.stats, sink.counts(), differences.summary()),
-                )
-            )
+            stack.push(summarize)
             stack.enter_context(progress)
-            count_page = stack.enter_context(sink.measuring(self.client))
-            reader = self._reader(bookmark, self._wait(checkpoints, progress), logger)
+            count_page = stack.enter_context(sink.measuring(client))
+            reader = self._reader(endpoint, bookmark, self._wait(checkpoints, progress), logger)
             run(
                 reader.record_pages(),
                 sink,
@@ -244,20 +218,23 @@ class Source:
         return progress.stats
 
     def _reader(
-        self, bookmark: Bookmark, wait: InterruptibleWait, logger: logging.Logger
-    ) -> IncrementalReader:
-        """Return one run over the list, which resumes at the bookmark and moves it."""
+        self, endpoint: Endpoint, bookmark: Bookmark, wait: InterruptibleWait, logger: logging.Logger
+    ) -> IncrementalReader | FullReader:
+        """Return one run over a list. If it is append-only, the run resumes at the bookmark, and moves it."""
         most = self.settings.max_in_flight_requests
+        ask = asking_again_for_empty(self.connection.client_of(endpoint).fetch)
+
+        def fetch(request: PageRequest) -> Page:
+            return wait.call(partial(ask, request))
+
+        if not endpoint.is_append_only:
+            return FullReader(fetch, noun=endpoint.noun, logger=logger)
         new_plan = partial(
             PrefetchPlan,
             guesses=CursorGuesses(),
             page_size=self.settings.page_size,
             max_in_flight_requests=most,
         )
-        ask = asking_again_for_empty(self.client.fetch)
-
-        def fetch(request: PageRequest) -> Page:
-            return wait.call(partial(ask, request))
 
         def prefetching() -> PrefetchPool:
             return PrefetchPool(fetch=ask, wait=wait.get, new_plan=new_plan, threads=most, logger=logger)
@@ -284,17 +261,3 @@ class Source:
                 progress.tick()
 
         return InterruptibleWait(self.stop_signals, seconds_to_tick=seconds_to_tick, tick=tick)
-
-    def _summary(self, stats: RunStats, records: Sequence[str], differences: str | None) -> str:
-        parts = [
-            stats.summary(),
-            *records,
-            counted(self.client.traffic.requests, "request"),
-            counted(self.client.traffic.retries, "retry", "retries"),
-            f"{counted(self.client.traffic.refusals, 'refusal')} (429)",
-        ]
-        if self.client.skipped_logs:
-            parts.append(f"{counted(self.client.skipped_logs, 'log')} skipped as invalid")
-        if differences:
-            parts.append(differences)
-        return ", ".join(parts)

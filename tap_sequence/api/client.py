@@ -6,6 +6,7 @@ means, `tap_sequence.api.retries` the retry policy.
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import threading
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from tap_sequence.api.byte_budget import ByteBudget, Reserve
@@ -71,6 +72,12 @@ class Traffic:
     retries: int = 0
     refusals: int = 0
 
+    def since(self, earlier: Traffic) -> Traffic:
+        """Return what was sent since `earlier`."""
+        return Traffic(
+            self.requests - earlier.requests, self.retries - earlier.retries, self.refusals - earlier.refusals
+        )
+
 
 class SequenceClient:
     """Reads the pages of one endpoint over HTTP. Thread-safe: all threads share the rate limit, and its pauses.
@@ -102,12 +109,9 @@ class SequenceClient:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._url = base_url + endpoint.path
-        self._filters = {
-            parameter: getattr(settings, setting) for parameter, setting in endpoint.filters.items()
-        }
+        self._base_url = base_url
         self._settings = settings
-        self._decoder = decoder
+        self._set_endpoint(endpoint, decoder)
         self._logger = logger
         self._now = now
         self._sleep = sleep
@@ -131,17 +135,30 @@ class SequenceClient:
             monotonic=monotonic,
         )
 
+    def for_endpoint(self, endpoint: Endpoint, decoder: PageDecoder) -> Self:
+        """Return a client for another list, which shares this one's connections, rate limit and counts."""
+        other = copy.copy(self)
+        other._set_endpoint(endpoint, decoder)  # noqa: SLF001  # a copy of this one
+        return other
+
+    def _set_endpoint(self, endpoint: Endpoint, decoder: PageDecoder) -> None:
+        self._path = endpoint.path
+        self._filters = {
+            parameter: getattr(self._settings, setting) for parameter, setting in endpoint.filters.items()
+        }
+        self._decoder = decoder
+
     def fetch(self, request: PageRequest, *, limit: int | None = None) -> Page:
         """Return one page.
 
         Args:
             request: The page.
-            limit: Maximum number of logs on it; `page_size` by default.
+            limit: Maximum number of entries on it; `page_size` by default.
 
         Raises:
             BadRequestError: The API refused this very request.
             RequestError: The request failed, and retrying did not help or cannot help.
-            RecordError: A log on the page cannot be used.
+            RecordError: An entry on the page cannot be used.
         """
         attempts = Attempts(request, limit or self._settings.page_size)
         while True:
@@ -159,9 +176,9 @@ class SequenceClient:
             self._sleep(seconds)
 
     @property
-    def skipped_logs(self) -> int:
-        """Number of logs that were skipped as invalid."""
-        return self._decoder.skipped_logs
+    def skipped(self) -> int:
+        """Number of entries that were skipped as invalid."""
+        return self._decoder.skipped
 
     # Attempts
 
@@ -210,7 +227,7 @@ class SequenceClient:
             attempts.started_at = min(attempts.started_at, attempts.sent_at)
             with self._lock:
                 self.traffic.requests += 1
-            return self._transport.get(self._url, parameters, reserve)
+            return self._transport.get(self._base_url + self._path, parameters, reserve)
 
     def _transient(
         self, attempts: Attempts, response: Response, problem: str, *, is_refusal: bool
@@ -229,9 +246,11 @@ class SequenceClient:
         """Return the error of a response that will not be better next time."""
         match action:
             case Action.FAIL_CREDENTIALS:
-                return CredentialsError(request, problem, urlsplit(self._url).netloc)
+                return CredentialsError(request, problem, urlsplit(self._base_url).netloc)
             case Action.FAIL_REDIRECT:
-                return RedirectError(request, redirect_host(self._url, response.headers.get("Location", "")))
+                return RedirectError(
+                    request, redirect_host(self._base_url + self._path, response.headers.get("Location", ""))
+                )
             case Action.FAIL_SIZE:
                 return ResponseTooLargeError(request, problem)
             case Action.ASK_WALK:

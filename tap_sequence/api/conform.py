@@ -1,4 +1,4 @@
-"""Converts a log to the stream's schema, whatever the API sent. Pure functions.
+"""Converts a record to the stream's schema, whatever the API sent. Pure functions.
 
 Values that fit stay as they are. Other values are converted (a number in place of a string becomes its JSON text) or moved to
 `unmapped`. Each difference is returned, so that it can be reported.
@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from tap_sequence.api.lenient_json import MAX_DEPTH, NonFinite, Value, quoted, to_plain, to_text
+from tap_sequence.sync.timestamps import parse_timestamp
 
 UNMAPPED = "unmapped"
 """The field that the tap adds for values that no other field can hold."""
@@ -28,13 +29,15 @@ class Kind(StrEnum):
     NOT_STRING = "not a string"
     NOT_LIST = "not a list"
     NOT_OBJECT = "not an object"
+    NOT_BOOLEAN = "not true or false"
+    NOT_TIME = "not a time"
     UNSTORABLE = "NUL or a lone surrogate"
     NON_FINITE = "NaN or infinite"
     TOO_DEEP = "nested too deeply, or a number with too many digits"
 
 
 class Difference(NamedTuple):
-    """A difference between a log and the documentation.
+    """A difference between a record and the documentation.
 
     Attributes:
         kind: How it differs.
@@ -50,10 +53,10 @@ class Difference(NamedTuple):
 
 
 class Conformed(NamedTuple):
-    """A log that was converted to the schema.
+    """A record that was converted to the schema.
 
     Attributes:
-        record: The log, with `unmapped`.
+        record: The record, with `unmapped`.
         differences: Its differences from the documentation, without duplicates.
     """
 
@@ -61,18 +64,18 @@ class Conformed(NamedTuple):
     differences: tuple[Difference, ...]
 
 
-def conform(log: Value, schema: Mapping[str, Any], *, metadata_as_text: bool) -> Conformed:
-    """Convert a log to a schema.
+def conform(record: Value, schema: Mapping[str, Any], *, metadata_as_text: bool) -> Conformed:
+    """Convert a record to a schema.
 
     Args:
-        log: The log; must be an object.
+        record: The record; must be an object.
         schema: The stream's JSON schema. Elements without a type may be any value, as in `metadata`.
         metadata_as_text: Whether such elements become their JSON text instead of remaining values.
     """
     conformer = _Conformer(metadata_as_text=metadata_as_text)
-    record = conformer.fields(log, schema, "")
-    record[UNMAPPED] = unmapped_text(conformer.unmapped)
-    return Conformed(record, tuple(conformer.differences))
+    result = conformer.fields(record, schema, "")
+    result[UNMAPPED] = unmapped_text(conformer.unmapped)
+    return Conformed(result, tuple(conformer.differences))
 
 
 def unmapped_text(values: Mapping[str, str]) -> str | None:
@@ -100,7 +103,7 @@ def join(path: str, name: str) -> str:
 
 
 class _Conformer:
-    """Converts one log.
+    """Converts one record.
 
     Args:
         metadata_as_text: Whether elements without a type become their JSON text.
@@ -137,14 +140,20 @@ class _Conformer:
             return self._object(value, schema, path)
         if "items" in schema:
             return self._list(value, schema["items"], path)
-        return self._text(value, path)
+        if kind := _misfit(value, schema):
+            return self._aside(kind, value, path)
+        return value.content if "boolean" in schema["type"] else self._text(value, path)
 
     def _object(self, value: Value, schema: Mapping[str, Any], path: str) -> dict[str, Any] | None:
         if isinstance(value.content, dict):
             return self.fields(value, schema, path)
-        self._note(Kind.NOT_OBJECT, path)
-        self.unmapped[path] = to_unmapped(value)
+        self._aside(Kind.NOT_OBJECT, value, path)
         return None
+
+    def _aside(self, kind: Kind, value: Value, path: str) -> None:
+        """Move a value that its field cannot hold to `unmapped`."""
+        self._note(kind, path)
+        self.unmapped[path] = to_unmapped(value)
 
     def _list(self, value: Value, schema: Mapping[str, Any], path: str) -> list[Any]:
         elements = value.content
@@ -205,3 +214,16 @@ class _Conformer:
         if len(self.differences) < _MAX_DIFFERENCES:
             general, general_parent = _INDEX.sub("[]", path), _INDEX.sub("[]", parent)
             self.differences[Difference(kind, general, general_parent, name)] = None
+
+
+def _misfit(value: Value, schema: Mapping[str, Any]) -> Kind | None:
+    """Return why a field that is not any text cannot hold a value, or None."""
+    if "boolean" in schema["type"]:
+        return None if isinstance(value.content, bool) else Kind.NOT_BOOLEAN
+    if schema.get("format") != "date-time":
+        return None
+    try:
+        parse_timestamp(value.content if type(value.content) is str else "")
+    except (ValueError, OverflowError):
+        return Kind.NOT_TIME
+    return None

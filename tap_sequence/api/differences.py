@@ -1,4 +1,4 @@
-"""Reports differences between logs and the API's documentation: a warning for each, and counts in the summary."""
+"""Reports differences between records and the API's documentation: a warning for each, and counts in the summary."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from tap_sequence.text.redaction import excerpt
 
 _WARNINGS = {
     Kind.UNKNOWN_FIELD: (
-        "Log %s has a field that the schema does not list: %s. Its value is kept in the field unmapped. Check whether a "
+        "%s %s has a field that the schema does not list: %s. Its value is kept in the field unmapped. Check whether a "
         "newer version of tap-sequence lists it."
     ),
-    Kind.NOT_STRING: "Log %s has a value other than a string in %s. Its JSON text is emitted instead.",
-    Kind.NOT_LIST: "Log %s has a value other than a list in %s. A list of that one value is emitted instead.",
+    Kind.NOT_STRING: "%s %s has a value other than a string in %s. Its JSON text is emitted instead.",
+    Kind.NOT_LIST: "%s %s has a value other than a list in %s. A list of that one value is emitted instead.",
     Kind.NOT_OBJECT: (
-        "Log %s has a value other than an object in %s. The field is null, and the value is kept in the field unmapped."
+        "%s %s has a value other than an object in %s. The field is null, and the value is kept in the field unmapped."
+    ),
+    Kind.NOT_BOOLEAN: (
+        "%s %s has a value other than true or false in %s. The field is null, and the value is kept in the field unmapped."
+    ),
+    Kind.NOT_TIME: (
+        "%s %s has a value that is not a time in %s. The field is null, and the value is kept in the field unmapped."
     ),
     Kind.UNSTORABLE: (
-        "Log %s has a NUL or a lone surrogate in %s. It is replaced by U+FFFD, because warehouses cannot store it."
+        "%s %s has a NUL or a lone surrogate in %s. It is replaced by U+FFFD, because warehouses cannot store it."
     ),
     Kind.NON_FINITE: (
-        "Log %s has NaN or an infinity in %s. It becomes null, and its text is kept in the field unmapped."
+        "%s %s has NaN or an infinity in %s. It becomes null, and its text is kept in the field unmapped."
     ),
     Kind.TOO_DEEP: (
-        "Log %s has a value in %s that is nested more than 100 levels deep, or has a number of more than 4,300 digits. Its "
+        "%s %s has a value in %s that is nested more than 100 levels deep, or has a number of more than 4,300 digits. Its "
         "JSON text is emitted instead."
     ),
 }
@@ -36,32 +42,39 @@ _MAX_SUMMARISED = 10
 
 
 class DifferenceReport:
-    """Warns of each difference once per run, with the first log that has it, and counts logs.
+    """Warns of each difference once per run, with the first record that has it, and counts records.
 
     Args:
         logger: Logger for the warnings.
+        noun: What messages call a record.
     """
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, noun: str = "log") -> None:
         self._logger = logger
+        self._noun = noun
         self._counts: Counter[Difference] = Counter()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Add logs that are emitted."""
+        """Add records that are emitted."""
         for record in records:
             for difference in record.differences:
                 self._add(record.id, difference)
 
-    def _add(self, log_id: str, difference: Difference) -> None:
+    def _add(self, record_id: str, difference: Difference) -> None:
         if difference not in self._counts:
-            # Each log may add more, such as fields named after ids.
+            # Each record may add more, such as fields named after ids.
             if len(self._counts) == _MAX_REPORTED:
                 return
-            self._logger.warning(_WARNINGS[difference.kind], excerpt(log_id), excerpt(difference.field))
+            self._logger.warning(
+                _WARNINGS[difference.kind],
+                self._noun.capitalize(),
+                excerpt(record_id),
+                excerpt(difference.field),
+            )
         self._counts[difference] += 1
 
     def summary(self) -> str | None:
-        """Return the differences and how many logs had each, as text; None if there were none."""
+        """Return the differences and how many records had each, as text; None if there were none."""
         if not self._counts:
             return None
         most_common = self._counts.most_common(_MAX_SUMMARISED)
@@ -71,4 +84,4 @@ class DifferenceReport:
         ]
         if len(self._counts) > len(texts):
             texts.append(f"{len(self._counts) - len(texts)} more")
-        return f"logs that differ from the documentation: {', '.join(texts)}"
+        return f"{self._noun}s that differ from the documentation: {', '.join(texts)}"

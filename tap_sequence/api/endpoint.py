@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class Endpoint:
     Attributes:
         path: Path below the base URL.
         schema: Name of the schema of its records, a file in `schemas/`.
+        noun: What messages call one entry.
         filters: Names of the settings that filter the list, by query parameter.
         is_append_only: Whether entries never change, and can be listed by `createdAt`: a run reads what is new. Other lists
             have no sort order, and are read in full in each run.
@@ -20,5 +21,6 @@ class Endpoint:
 
     path: str
     schema: str
-    filters: Mapping[str, str]
+    noun: str
+    filters: Mapping[str, str] = field(default_factory=dict)
     is_append_only: bool = True

@@ -1,4 +1,4 @@
-"""The types that logs are decoded with, derived from the schema and from fields that the schema does not list."""
+"""The types that records are decoded with, derived from the schema and from fields that the schema does not list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONG_NUMBER = re.compile(rb"[0-9.]{%d}" % (MAX_DIGITS + 1))
 
 
 class UnusualError(Exception):
-    """Compiled code accepts a log, but something in it needs a closer look."""
+    """Compiled code accepts a record, but something in it needs a closer look."""
 
 
 Learned = Mapping[str, Mapping[str, str]]
@@ -42,7 +42,7 @@ def type_from_schema(
         name: Name of the type.
         any_type: Type of values without a type in the schema.
         learned: Fields in addition to those in the schema, kept as raw JSON.
-        path: Path of the schema within that of a log.
+        path: Path of the schema within that of a record.
     """
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -58,6 +58,8 @@ def type_from_schema(
                 options.append(GenericAlias(list, (element,)))
             case "string":
                 options.append(str)
+            case "boolean":
+                options.append(bool)
             case "null":
                 options.append(None)
             case _:
@@ -157,7 +159,7 @@ class _Gatherer(NamedTuple):
 
 
 class RecordTypes:
-    """The decoders of pages and logs.
+    """The decoders of pages and records.
 
     Args:
         schema: The stream's JSON schema.
@@ -168,12 +170,12 @@ class RecordTypes:
         self.learned = learned
         # A field `unmapped` of the API is not the tap's.
         as_sent = {**schema, "properties": {**schema["properties"], UNMAPPED: {"type": "null"}}}
-        log_type = type_from_schema(as_sent, "ActivityLog", any_type=msgspec.Raw, learned=learned)
+        record_type = type_from_schema(as_sent, "Record", any_type=msgspec.Raw, learned=learned)
         page_type = msgspec.defstruct(
-            "Page", [("items", GenericAlias(list, (log_type,)) | None), ("pagination", Any, None)]
+            "Page", [("items", GenericAlias(list, (record_type,)) | None), ("pagination", Any, None)]
         )
         self.page_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(page_type, float_hook=Decimal)
-        self.log_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(log_type)
+        self.record_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record_type)
         self.gatherer = _Gatherer.of(schema, learned)
 
     def with_field(self, schema: Mapping[str, Any], path: str, name: str) -> RecordTypes:

@@ -11,21 +11,23 @@ _RESUMES = "No log is lost: the next run resumes from the last STATE. If it happ
 
 @dataclass(eq=False)
 class RecordError(TapSequenceError):
-    """The id or createdAt of a log cannot be used.
+    """The id or createdAt of a log, or the id of another entry, cannot be used.
 
     Attributes:
-        name: The log's id, quoted, or its number on the page.
+        name: The entry's id, quoted, or its number on the page.
         problem: What is wrong with it.
         request: The page.
+        noun: What messages call the entry.
     """
 
     template = (
-        "Log {name} on {request} cannot be loaded: {problem}. The last STATE precedes this log. Set invalid_logs to skip "
-        "to leave out such logs, and report this one to Sequence's support."
+        "{noun} {name} on {request} cannot be loaded: {problem}. The last STATE precedes it. Set invalid_logs to skip "
+        "to leave out those like it, and report this one to Sequence's support."
     )
     name: str
     problem: str
     request: object = "the page"
+    noun: str = "Log"
 
 
 class PaginationLoopError(TapSequenceError):

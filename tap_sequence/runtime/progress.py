@@ -35,11 +35,12 @@ class RunStats:
     """Counts of a run so far.
 
     Attributes:
-        read: Logs read.
-        emitted: Logs emitted, whatever their number of records.
-        seen: Logs skipped because they were emitted before.
-        total: Number of logs in the list; None if the API does not return it, or if the run reads only some of them.
+        read: Entries of the list read.
+        emitted: Entries emitted, whatever their number of records.
+        seen: Entries skipped because they were emitted before.
+        total: Number of entries in the list; None if the API does not return it, or if the run reads only some of them.
         seconds: Duration of the run.
+        noun: What messages call an entry.
     """
 
     read: int = 0
@@ -47,10 +48,11 @@ class RunStats:
     seen: int = 0
     total: int | None = None
     seconds: float = 0.0
+    noun: str = "log"
 
     @property
     def rate(self) -> float:
-        """Logs read per second, averaged over the whole run because pages arrive in bursts."""
+        """Entries read per second, averaged over the whole run because pages arrive in bursts."""
         return self.read / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -62,24 +64,24 @@ class RunStats:
 
     @property
     def share(self) -> float | None:
-        """Fraction of the logs that was read, 0 to 1; None if the total is unknown."""
+        """Fraction of the entries that was read, 0 to 1; None if the total is unknown."""
         return min(1.0, self.read / self.total) if self.total else None
 
     def describe(self, *, with_share: bool) -> str:
         """Return the progress in one line."""
-        rate = f"{self.rate:,.0f} logs/s"
+        rate = f"{self.rate:,.0f} {self.noun}s/s"
         if self.total is None:
-            return f"{counted(self.read, 'log')} in {duration(self.seconds)}, {rate}"
+            return f"{counted(self.read, self.noun)} in {duration(self.seconds)}, {rate}"
         share = f" ({100 * self.share:.1f} %)" if with_share and self.share is not None else ""
         left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
-        return f"{self.read:,} of {self.total:,} logs{share}, {rate}{left}"
+        return f"{self.read:,} of {self.total:,} {self.noun}s{share}, {rate}{left}"
 
     def summary(self) -> str:
         """Return the result in one line."""
         rate = self.emitted / self.seconds if self.seconds > 0 else 0.0
         return (
-            f"{counted(self.emitted, 'log')} emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
-            f"({rate:,.0f} logs/s)"
+            f"{counted(self.emitted, self.noun)} emitted, {self.seen:,} skipped as already seen, in {self.seconds:.1f} s "
+            f"({rate:,.0f} {self.noun}s/s)"
         )
 
 
@@ -190,13 +192,16 @@ class Progress(AbstractContextManager["Progress"]):
     Args:
         display: Shows it.
         monotonic: Monotonic clock in seconds.
+        noun: What messages call an entry.
     """
 
-    def __init__(self, display: Display, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, display: Display, monotonic: Callable[[], float] = time.monotonic, *, noun: str = "log"
+    ) -> None:
         self._display = display
         self._monotonic = monotonic
         self._began_at = self._due_at = 0.0
-        self.stats = RunStats()
+        self.stats = RunStats(noun=noun)
 
     @override
     def __enter__(self) -> Self:

@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from tap_sequence.simulator.activity_logs import ActivityLogs
 from tap_sequence.simulator.cursors import CursorKind
+from tap_sequence.simulator.directory import Directory, make_accounts, make_users
 from tap_sequence.simulator.faults import Response, error_response
 from tap_sequence.simulator.logs import LogIds
 from tap_sequence.simulator.options import Options, RetryAfter, UnknownCursor
@@ -29,6 +30,8 @@ from tap_sequence.simulator.store import LogStore, Timeline, demo_window
 
 BASE_PATH = "/api"
 ACTIVITY_LOGS_PATH = BASE_PATH + "/activity-logs"
+USERS_PATH = BASE_PATH + "/users"
+SEQUENCE_ACCOUNTS_PATH = BASE_PATH + "/sequence-accounts"
 VERSION = "2024-07-30"
 DEMO_CREDENTIALS = ("demo", "demo")
 """Client id and client secret of the demo account."""
@@ -102,7 +105,13 @@ class SimulatedApi:
             log_ids=self.options.log_ids,
             order_by_id=self.options.cursor_kind is CursorKind.ID and self.options.log_ids is LogIds.V7,
         )
-        self._routes: Mapping[str, Endpoint] = {ACTIVITY_LOGS_PATH: ActivityLogs(self.store)}
+        self.users = Directory(make_users(self.options.seed))
+        self.accounts = Directory(make_accounts(self.options.seed))
+        self._routes: dict[str, Endpoint] = {
+            ACTIVITY_LOGS_PATH: ActivityLogs(self.store),
+            USERS_PATH: self.users,
+            SEQUENCE_ACCOUNTS_PATH: self.accounts,
+        }
         self._counters = _Counters()
         self._lock = threading.Lock()
         self._random = random.Random(self.options.seed)  # noqa: S311  # for latency only
@@ -118,6 +127,10 @@ class SimulatedApi:
         """Return the demo account: one log every few seconds, up to now. It honours guessed cursors, as if issued."""
         options = options or Options(unknown_cursor=UnknownCursor.RIGHT_PAGE)
         return cls(options, credentials=credentials, timeline=Timeline(_DEMO_ORIGIN), clock=clock)
+
+    def route(self, path: str, endpoint: Endpoint) -> None:
+        """Let another endpoint respond at a path."""
+        self._routes[path] = endpoint
 
     @property
     def requests(self) -> list[ReceivedRequest]:

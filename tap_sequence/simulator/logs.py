@@ -39,6 +39,7 @@ _ACTORS = (
     ("API_KEY", None),
     ("SYSTEM", None),
 )
+ACTOR_ADDRESSES = tuple(address for _, address in _ACTORS if address)
 _REASONS = (
     None,
     None,
@@ -138,7 +139,7 @@ def make_log(seed: int, key: LogKey) -> dict[str, Any]:
     dice = _Dice(f"{seed}/{key.index}/body")
     log: dict[str, Any] = {
         "id": key.id,
-        "sequenceAccountId": _account_id(seed),
+        "sequenceAccountId": account_id(seed),
         "activityType": dice.choice(_ACTIVITY_TYPES),
     }
     if dice.below(3):
@@ -181,7 +182,7 @@ def _make_item(seed: int, key: LogKey, dice: _Dice) -> dict[str, Any]:
     actor_type, email = dice.choice(_ACTORS)
     actor = {"id": dice.uuid(), "entityType": actor_type}
     if actor_type == "USER":
-        actor |= {"entityId": _entity_id(seed, f"user/{email}")}
+        actor |= {"entityId": user_id(seed, str(email))}
     if email is not None:
         actor["email"] = email
     item["activityLogActor"] = actor
@@ -216,8 +217,14 @@ def _make_metadata(dice: _Dice) -> Any:
     )
 
 
-def _account_id(seed: int) -> str:
-    return _entity_id(seed, "account")
+def account_id(seed: int, number: int = 0) -> str:
+    """Return the id of an account of the organisation; that of the logs is number 0."""
+    return _entity_id(seed, f"account/{number}" if number else "account")
+
+
+def user_id(seed: int, address: str) -> str:
+    """Return the id of the user with an e-mail address."""
+    return _entity_id(seed, f"user/{address}")
 
 
 def _entity_id(seed: int, name: str) -> str:

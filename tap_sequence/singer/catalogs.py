@@ -14,7 +14,6 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INC
 from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.catalog import STREAMS, StreamSpec
 from tap_sequence.errors import UnusableCatalogError
-from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.text.redaction import excerpt
 from tap_sequence.transforms.trimming import emptied_fields, has_field, without_field
 
@@ -154,8 +153,8 @@ def _complete_entry(spec: StreamSpec, entry: dict[str, Any], logger: logging.Log
         root = {**root, "selected": entry["selected"]}
         metadata = [*metadata, {"breadcrumb": [], "metadata": root}]
     keys = _keys(spec, entry, root)
-    _warn_of_replication_key(stream, entry, root, logger)
-    for key in {*keys, *spec.primary_keys, REPLICATION_KEY}:
+    _warn_of_replication_key(spec, entry, root, logger)
+    for key in {*keys, *spec.keys}:
         if ("properties", key) in fields:
             fields["properties", key]["inclusion"] = "automatic"
     unknown = [
@@ -173,8 +172,8 @@ def _complete_entry(spec: StreamSpec, entry: dict[str, Any], logger: logging.Log
         **entry,
         "stream": stream,
         "key_properties": keys,
-        "replication_key": REPLICATION_KEY,
-        "replication_method": _method(stream, entry, root),
+        "replication_key": spec.replication_key,
+        "replication_method": _method(spec, entry, root, logger),
         "schema": schema if "properties" in schema else copy.deepcopy(own),
         "metadata": metadata,
     }
@@ -221,30 +220,40 @@ def _keys(spec: StreamSpec, entry: Mapping[str, Any], root: Mapping[str, Any]) -
     return keys
 
 
-def _method(stream: str, entry: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+def _method(
+    spec: StreamSpec, entry: Mapping[str, Any], root: Mapping[str, Any], logger: logging.Logger
+) -> str:
     """Return the replication method. That of the metadata overrides the entry's, which discovery wrote."""
     given = (
         root.get("replication-method"),
         root.get("forced-replication-method"),
         entry.get("replication_method"),
     )
-    found = next((value for value in given if value is not None), REPLICATION_INCREMENTAL)
+    own = REPLICATION_INCREMENTAL if spec.replication_key else REPLICATION_FULL_TABLE
+    found = next((value for value in given if value is not None), own)
     method = found.strip().upper() if isinstance(found, str) else None
     if method not in _METHODS:
-        raise UnusableCatalogError(CatalogProblem.METHOD.format(stream=stream, found=excerpt(str(found))))
+        raise UnusableCatalogError(CatalogProblem.METHOD.format(stream=spec.name, found=excerpt(str(found))))
+    if spec.replication_key is None and method != own:
+        logger.warning(
+            "The catalog asks for %s to be read incrementally, which has no effect: its rows change, so it is read in full in "
+            "each run.",
+            spec.name,
+        )
+        return own
     return method
 
 
 def _warn_of_replication_key(
-    stream: str, entry: Mapping[str, Any], root: Mapping[str, Any], logger: logging.Logger
+    spec: StreamSpec, entry: Mapping[str, Any], root: Mapping[str, Any], logger: logging.Logger
 ) -> None:
     for key in (entry.get("replication_key"), root.get("replication-key")):
-        if key not in (None, "", REPLICATION_KEY):
+        if key not in (None, "", spec.replication_key):
             logger.warning(
-                "The catalog's replication key %s of %s has no effect: this tap always reads by %s.",
+                "The catalog's replication key %s of %s has no effect: this stream is always read %s.",
                 excerpt(str(key)),
-                stream,
-                REPLICATION_KEY,
+                spec.name,
+                f"by {spec.replication_key}" if spec.replication_key else "in full",
             )
             return
 

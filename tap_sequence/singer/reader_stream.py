@@ -1,4 +1,4 @@
-"""The stream that reads logs, for itself and for the streams that share its pages."""
+"""The stream that reads a list, for itself and for the streams that share its pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:
 
 
 class ReaderStream(SharedPageStream):
-    """A stream that reads logs, for its children too, whether it is selected itself or not."""
+    """A stream that reads a list, for its children too, whether it is selected itself or not."""
 
     # The SDK's loop keeps its bookmark as text, moves it before a page is complete, and writes a STATE every so many
     # records. There is no public way to replace it.
@@ -28,7 +28,7 @@ class ReaderStream(SharedPageStream):
     def _sync_records(
         self, context: Context | None = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
-        """Read all new logs and write their records; yield nothing."""
+        """Read what is new and write its records; yield nothing."""
         selected = self._selected_streams()
         is_full_table = selected[0].is_full_table
         # A full refresh leaves the state as it is.

@@ -1,4 +1,4 @@
-"""The base of streams that are made of the same pages of logs: how their records are written."""
+"""The base of streams that are made of the same pages: how their records are written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tap_sequence.singer.catalogs import breadcrumbs_of, deselected_fields
 from tap_sequence.singer.output import LineWriter
 from tap_sequence.singer.stream_maps import failing_at
 from tap_sequence.sync.models import Record
-from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.transforms.rows import Rows
 from tap_sequence.transforms.trimming import missing_fields, trim
 
@@ -37,11 +36,9 @@ else:
 
 
 class SharedPageStream(Stream):
-    """A stream whose records are made of logs, which its parent, a `ReaderStream`, reads."""
+    """A stream whose records are made of the entries of a list, which its parent, a `ReaderStream`, reads."""
 
     spec: ClassVar[StreamSpec]
-    replication_key = REPLICATION_KEY
-
     # The decoder has already checked every value against the schema.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
@@ -127,8 +124,8 @@ class SharedPageStream(Stream):
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield the records of a run without a state, for callers that embed the stream. A sync does not use it."""
-        for log in self._source.logs():
-            yield from map(_to_plain, self.rows.of([self._source.actor_email.apply(log.data)]))
+        for entry in self._source.records(self.spec.endpoint):
+            yield from map(_to_plain, self.rows.of([self._source.actor_email.apply(entry.data)]))
 
     @cached_property
     def _missing_fields(self) -> Sequence[str]:

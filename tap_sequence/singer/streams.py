@@ -21,6 +21,7 @@ def stream_types(specs: Iterable[StreamSpec]) -> Sequence[type[SharedPageStream]
             "name": spec.name,
             "spec": spec,
             "primary_keys": spec.primary_keys,
+            "replication_key": spec.replication_key,
             "selected_by_default": spec.is_selected_by_default,
             "parent_stream_type": reader,
         }

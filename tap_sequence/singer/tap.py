@@ -46,7 +46,7 @@ from tap_sequence.singer.quiet import lower_details, lower_metrics
 from tap_sequence.singer.stream_maps import warn_of_unknown_streams
 from tap_sequence.singer.streams import STREAM_TYPES
 from tap_sequence.source import Source
-from tap_sequence.sync.state import REPLICATION_KEY, bookmarks_of, unwrap
+from tap_sequence.sync.state import bookmarks_of, unwrap
 from tap_sequence.text.redaction import MASK, clean
 from tap_sequence.transforms.trimming import catalog_schema
 
@@ -165,11 +165,11 @@ class SequenceTap(Tap):
         reader = STREAMS[0].name
         if reader in bookmarks:
             self.source.bookmark(bookmarks[reader])
-        elif bookmarks:
+        elif others := bookmarks.keys() - {spec.name for spec in STREAMS if spec.replication_key is None}:
             self.logger.warning(
                 "The state has no bookmark for %s, only for: %s. Reading the whole activity log, as without a state.",
                 reader,
-                ", ".join(bookmarks),
+                ", ".join(sorted(others)),
             )
 
     # Streams and the command line
@@ -193,7 +193,7 @@ class SequenceTap(Tap):
     def _catalog_schema(self, entry: CatalogEntry) -> Schema:
         stream = entry.tap_stream_id
         (spec,) = (spec for spec in STREAMS if spec.name == stream)
-        keys = (*spec.primary_keys, *(entry.key_properties or ()), REPLICATION_KEY)
+        keys = (*spec.keys, *(entry.key_properties or ()))
         schema = self.source.schema_of(stream, catalog_schema(SCHEMAS[stream], entry.schema.to_dict(), keys))
         return Schema.from_dict(selected_schema(stream, schema, entry.metadata.resolve_selection()))
 

@@ -29,22 +29,26 @@ class PageRequest:
     """A request for one page.
 
     Attributes:
-        order: Order of the walk.
+        order: Order of the walk; None for a list without a sort order.
         cursor: The `after` to send; None for the first page.
         number: The page's number in its walk, from 1; for messages. None if it is not known yet.
         is_optional: Whether the run can do without the response, so that one attempt is enough: a fault that another
             attempt might fix is a RequestError at once.
+        noun: What messages call an entry, unless it is a log.
     """
 
-    order: SortOrder
+    order: SortOrder | None
     cursor: str | None
     number: int | None
     is_optional: bool = False
+    noun: str | None = None
 
     def __str__(self) -> str:
         where = "from the start" if self.cursor is None else f"after cursor {excerpt(self.cursor)}"
         which = "a page ahead" if self.number is None else f"page {self.number}"
-        return f"{which} ({self.order} {where})"
+        entries = f" of {self.noun}s" if self.noun else ""
+        order = f"{self.order} " if self.order else ""
+        return f"{which}{entries} ({order}{where})"
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +56,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         id: Its id.
-        created_at: `createdAt` in microseconds since 1970, UTC.
+        created_at: `createdAt` in microseconds since 1970, UTC; 0 in lists that are not read by it.
         created_at_text: `createdAt` as the API wrote it.
         data: The decoded entry; opaque to walk and bookmark.
         differences: How it differs from the documentation (`tap_sequence.api.conform`).

@@ -25,9 +25,11 @@ def asking_again_for_empty(fetch: Fetch) -> Fetch:
 
 
 def walk(
-    fetch: Fetch, order: SortOrder, start: str | None = None
+    fetch: Fetch, order: SortOrder | None, start: str | None = None, *, noun: str | None = None
 ) -> Generator[tuple[PageRequest, Page], None, None]:
     """Yield each page with its request, from cursor `start` (None: the start of the list).
+
+    The order is None for a list without one; `noun` is `PageRequest.noun`.
 
     A page is yielded before its `after` is checked, so that its records count even if it leads into a pagination loop. A page
     that begins as the first page did is not yielded: its records were read before. An empty page that leads to itself ends
@@ -40,7 +42,7 @@ def walk(
     paginator = CursorPaginator(start)
     first_id: str | None = None
     while not paginator.finished:
-        request = PageRequest(order, paginator.current_value, paginator.count + 1)
+        request = PageRequest(order, paginator.current_value, paginator.count + 1, noun=noun)
         page = fetch(request)
         if not page.records and page.after is not None and page.after == request.cursor:
             # Some APIs return their last cursor forever. Whether this is the end has to be checked.

@@ -1,4 +1,4 @@
-"""Actors' e-mail addresses kept, hashed or dropped, in records and in schemas."""
+"""The e-mail addresses of actors, users and accounts kept, hashed or dropped, in records and in schemas."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ ACTIONS = (KEEP, HASH, DROP)
 _ADDRESSES = (
     ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties", "email"),
     ("properties", "actorEmail"),
+    ("properties", "email"),
+    ("properties", "alertEmailAddresses"),
 )
 """Paths of addresses in the streams' schemas."""
 
+_OF_RECORD = frozenset({"email", "alertEmailAddresses"})
+"""Fields of users and accounts that are addresses. Those of a log are in its items."""
+
 _HASHED = (
-    "Hash of the actor's e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
+    "Hash of the e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
     "keyed (HMAC) where the tap's setting actor_email_salt is set."
 )
 
@@ -48,20 +53,18 @@ class ActorEmail:
         return hmac.digest(self._salt.encode(), text, "sha256").hex()
 
     def apply(self, record: Any) -> Any:
-        """Return a copy of a decoded log with its addresses hashed or dropped; the log itself if they are kept."""
+        """Return a copy of a decoded record with its addresses hashed or dropped; the record itself if they are kept."""
         if self._action == KEEP:
             return record
+        changes: dict[str, Any] = {
+            name: self._changed(getattr(record, name))
+            for name in _OF_RECORD.intersection(record.__struct_fields__)
+        }
         if record.unmapped:
-            record = msgspec.structs.replace(record, unmapped=_without_emails(record.unmapped))
-        if not record.activityLogItems:
-            return record
-        items = [
-            item
-            if item is None or not item.activityLogActor
-            else msgspec.structs.replace(item, activityLogActor=self._changed(item.activityLogActor))
-            for item in record.activityLogItems
-        ]
-        return msgspec.structs.replace(record, activityLogItems=items)
+            changes["unmapped"] = _without_emails(record.unmapped)
+        if items := getattr(record, "activityLogItems", None):
+            changes["activityLogItems"] = list(map(self._changed_item, items))
+        return msgspec.structs.replace(record, **changes) if changes else record
 
     def to_schema(self, own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the schema of a stream's records under this setting.
@@ -86,13 +89,21 @@ class ActorEmail:
             }
         return result
 
-    def _changed(self, actor: Any) -> Any:
+    def _changed_item(self, item: Any) -> Any:
+        actor = item and item.activityLogActor
+        if not actor:
+            return item
+        actor = msgspec.structs.replace(actor, email=self._changed(actor.email))
+        return msgspec.structs.replace(item, activityLogActor=actor)
+
+    def _changed(self, address: Any) -> Any:
+        """Return an address, or a list of addresses, as it is emitted."""
         if self._action == DROP:
-            return msgspec.structs.replace(actor, email=msgspec.UNSET)
+            return msgspec.UNSET
+        if isinstance(address, list):
+            return list(map(self._changed, address))
         # An actor without an address must not look like one whose address is known.
-        if isinstance(actor.email, str) and actor.email.strip():
-            return msgspec.structs.replace(actor, email=self.hash(actor.email))
-        return actor
+        return self.hash(address) if isinstance(address, str) and address.strip() else address
 
 
 def _without_emails(unmapped: str) -> str:

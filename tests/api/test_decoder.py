@@ -284,12 +284,12 @@ def test_decode_item_that_is_not_a_log_is_invalid(log: Any) -> None:
 def test_decode_with_skip_warns_once_per_reason_and_counts_logs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    page_decoder = decoder(skip_invalid_logs=True)
+    page_decoder = decoder(skip_invalid=True)
     bad = [{**FULL_LOG, **fields} for fields, _, _ in INVALID_LOGS]
     for _ in range(2):
         page = page_decoder.decode(body_of(LOGS[0], *bad, LOGS[1]), asked_at=0)
         assert [log.id for log in page.records] == [LOGS[0]["id"], LOGS[1]["id"]]
-    assert page_decoder.skipped_logs == len(bad)
+    assert page_decoder.skipped == len(bad)
     assert len(caplog.records) == 4
     assert "Log number 2 of a page is skipped (invalid_logs is skip): it has no id." in caplog.text
 

@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tap_sequence.api.schemas import SCHEMAS
 from tap_sequence.simulator import Drift, Options, SimulatedApi, Simulator
 from tap_sequence.simulator.store import Timeline
 from tests.support.duckdb_file import ask_duckdb
 from tests.support.harness import (
     ROOT,
-    STREAMS,
     config_for,
     discover,
     environment_of_others,
@@ -94,7 +94,7 @@ def load(
 
 @pytest.fixture(scope="module")
 def messages() -> list[dict[str, Any]]:
-    """What the tap writes of both streams."""
+    """What the tap writes of all streams."""
     timeline = Timeline(int(FIRST_LOG.timestamp() * 1_000_000), MICROSECONDS_PER_STEP)
     # Fields that the schema does not know: for the queries of `unmapped`.
     drift = (Drift("unknown-field"), Drift("unknown-field-item"))
@@ -102,7 +102,7 @@ def messages() -> list[dict[str, Any]]:
     api.store.grow(LOGS)
     with Simulator(api) as simulator:
         config = config_for(simulator)
-        return run_here(config, catalog=select(discover(config), streams=STREAMS)).messages
+        return run_here(config, catalog=select(discover(config), streams=tuple(SCHEMAS))).messages
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,8 @@ class Facts:
         records = [message for message in messages if message["type"] == "RECORD"]
         self.logs = [_timed(each["record"]) for each in records if each["stream"] == "activity_logs"]
         self.items = [_timed(each["record"]) for each in records if each["stream"] == "activity_log_items"]
+        self.users = [each["record"] for each in records if each["stream"] == "users"]
+        self.accounts = [each["record"] for each in records if each["stream"] == "sequence_accounts"]
 
     def between(self, start: str, end: str = "2999-01-01") -> list[Row]:
         return [item for item in self.items if utc(start) <= item["createdAt"] < utc(end)]
@@ -215,6 +217,19 @@ def most_active(facts: Facts) -> list[Row]:
         for actor, items in _groups(facts.between("2026-03-01", "2026-04-01"), _actor).items()
     ]
     return sorted(rows, key=lambda row: (-row["items"], row["actor"]))
+
+
+def by_state(facts: Facts) -> list[Row]:
+    users = {user["id"]: user for user in facts.users}
+    companies = {account["id"]: account["companyName"] for account in facts.accounts}
+    counts = Counter(
+        (companies[item["sequenceAccountId"]], user["state"], user["email"])
+        for item in facts.items
+        if (user := users.get(item["actorEntityId"]))
+    )
+    assert len(counts) == 4
+    columns = ("companyName", "state", "email")
+    return [{**dict(zip(columns, key, strict=True)), "items": count} for key, count in sorted(counts.items())]
 
 
 def outside_office_hours(facts: Facts) -> list[Row]:
@@ -390,6 +405,7 @@ EXPECTED: dict[str, Callable[[Facts], list[Row]]] = {
     "Who changed this invoice?": of_an_invoice,
     "What did this person do in that week?": of_a_person,
     "Who is most active?": most_active,
+    "What did users of each state do, and for which company?": by_state,
     "What happens outside office hours and at weekends?": outside_office_hours,
     "What was deleted, voided or archived?": deleted,
     "Who acts without giving a reason?": without_reason,

@@ -18,6 +18,7 @@ LAYERS = (
     ("__main__",),
     ("singer", "airbyte"),
     ("source",),
+    ("connection",),
     ("catalog", "settings_checks"),
     ("settings",),
     ("api", "prefetch", "transforms", "runtime"),
@@ -76,7 +77,7 @@ def test_module_imports_only_from_its_room_and_from_below(name: str) -> None:
         if room == ALONE:
             assert other in {"", "sync"}, found
         elif other == ALONE:
-            assert room in {"source", "singer"}, found
+            assert room in {"connection", "singer"}, found
         else:
             assert LEVELS[other] > LEVELS[room], found
 

@@ -332,10 +332,17 @@ def test_discover_without_settings_works(tmp_path: Path) -> None:
     done = run_command(tmp_path, "--discover")
     assert done.returncode == 0
     streams = json.loads(done.stdout)["streams"]
-    assert {stream["tap_stream_id"] for stream in streams} == {"activity_logs", "activity_log_items"}
-    for stream in streams:
-        assert stream["key_properties"] == ["id"]
-        assert (stream["replication_key"], stream["replication_method"]) == ("createdAt", "INCREMENTAL")
+    incremental, full = ("createdAt", "INCREMENTAL"), (None, "FULL_TABLE")
+    assert {
+        stream["tap_stream_id"]: (stream.get("replication_key"), stream["replication_method"])
+        for stream in streams
+    } == {
+        "activity_logs": incremental,
+        "activity_log_items": incremental,
+        "users": full,
+        "sequence_accounts": full,
+    }
+    assert {tuple(stream["key_properties"]) for stream in streams} == {("id",)}
 
 
 def test_demo_needs_no_credentials_and_no_network(tmp_path: Path) -> None:

@@ -22,32 +22,36 @@ class Keys:
 
     Attributes:
         primary: The primary key.
-        replication: The replication key.
+        replication: The replication key; None if the stream is read in full in each run.
         foreign: The foreign key and the `stream.field` that it refers to.
     """
 
     primary: str
-    replication: str
+    replication: str | None
     foreign: tuple[str, str] | None = None
 
 
 STREAMS = {
     "activity_logs": Keys("id", "createdAt"),
     "activity_log_items": Keys("id", "createdAt", ("activityLogId", "activity_logs.id")),
+    "users": Keys("id", None),
+    "sequence_accounts": Keys("id", None),
 }
 
 _INTRODUCTION = """\
 # Schema
 
-This page lists the fields of both streams. It is generated: to change it, edit [schemas/](../schemas) and run
+This page lists the fields of all streams. It is generated: to change it, edit [schemas/](../schemas) and run
 `uv run python -m tests.support.schema_reference`.
 
 | Stream | One row for each | Selected by default |
 | --- | --- | --- |
 | [`activity_logs`](#activity_logs) | log | yes |
-| [`activity_log_items`](#activity_log_items) | item of a log | no ([turn it on](#turning-activity_log_items-on)) |
+| [`activity_log_items`](#activity_log_items) | item of a log | no ([turn it on](#turning-other-streams-on)) |
+| [`users`](#users) | user | no |
+| [`sequence_accounts`](#sequence_accounts) | account | no |
 
-"By default" means without a catalog, and in this repository's `meltano.yml`. **In another Meltano project both streams are loaded**
+"By default" means without a catalog, and in this repository's `meltano.yml`. **In another Meltano project all streams are loaded**
 unless the extractor has a `select`, because Meltano's own default is `*.*`.
 
 - `a.b` is field `b` of object `a`. `a[].b` is field `b` of each element of list `a`.
@@ -61,8 +65,8 @@ unless the extractor has a `select`, because Meltano's own default is `*.*`.
 _DIFFERENCES = """\
 ## Where the API differs from its documentation
 
-A change in the API does not stop your pipeline: every value is loaded, whatever it is. Only `id` and `createdAt` must be as
-documented. A warning names the first log with each kind of difference, and the summary at the end of the run counts the logs.
+A change in the API does not stop your pipeline: every value is loaded, whatever it is. Only `id`, and the `createdAt` of a
+log, must be as documented. A warning names the first log with each kind of difference, and the summary at the end of the run counts the logs.
 
 | The API sends | The record holds |
 | --- | --- |
@@ -70,7 +74,7 @@ documented. A warning names the first log with each kind of difference, and the 
 | a field that the schema does not list | the field in `unmapped` |
 | a number, a boolean, an object or a list instead of text | its JSON text |
 | another value instead of a list | a list with that one value |
-| another value instead of an object | null, and the value in `unmapped` |
+| another value instead of an object, of true or false, or of the time in `sequence_accounts.createdAt` | null, and the value in `unmapped` |
 | an item without `id` | the item as sent; its row in `activity_log_items` has the log's id, a colon and the item's position as `id` |
 | NUL or a lone surrogate in text | U+FFFD instead |
 | NaN or an infinity | null, and its text in `unmapped` |
@@ -83,10 +87,10 @@ documented. A warning names the first log with each kind of difference, and the 
 """
 
 _TURNING_ON = """\
-## Turning activity_log_items on
+## Turning other streams on
 
-With Meltano, `select` lists what is loaded. In this repository's `meltano.yml`, remove the `#` before `- activity_log_items.*`. In
-a project of your own, write the list, or run `meltano select tap-sequence activity_log_items "*"` (and the same for
+With Meltano, `select` lists what is loaded. In this repository's `meltano.yml`, remove the `#` before a stream, such as
+`- activity_log_items.*`. In a project of your own, write the list, or run `meltano select tap-sequence activity_log_items "*"` (and the same for
 `activity_logs`):
 
 ```yaml
@@ -99,7 +103,7 @@ plugins:
 ```
 
 This applies to every job, including the demo. To load activity_logs alone, list only that line; without `select`, Meltano loads
-both streams.
+all streams.
 
 Without Meltano, write the catalog to a file with `tap-sequence --config config.json --discover`. Set `selected` in the stream's
 metadata, in the entry with an empty breadcrumb, and pass the file to `--catalog`:
@@ -108,7 +112,7 @@ metadata, in the entry with an empty breadcrumb, and pass the file to `--catalog
 {"breadcrumb": [], "metadata": {"selected": true}}
 ```
 
-Items cost no extra requests, because both streams are read from the same pages. You can select either stream without the other.
+Items cost no extra requests, because they are read from the same pages as the logs. You can select any stream without the others.
 
 If you turn items on after the first run, only those of new logs are loaded, and a warning says so. To load the others too, run
 once without a state: with Meltano, `meltano run --full-refresh` and the name of the job. A target that upserts then has each log
@@ -125,7 +129,7 @@ Without Meltano, set `selected` to `false` in the entry of the stream's metadata
 {"breadcrumb": ["properties", "activityLogItems", "items", "properties", "reason"], "metadata": {"selected": false}}
 ```
 
-`id` and `createdAt` are always emitted. A value that was moved to `unmapped` is only left out with `unmapped` itself.
+The `id` of a row, and `createdAt` of the log's streams, are always emitted. A value that was moved to `unmapped` is only left out with `unmapped` itself.
 """
 
 
@@ -142,7 +146,7 @@ def _section(stream: str) -> str:
         schema["description"],
         "",
         f"- Primary key: `{keys.primary}`",
-        f"- Replication key: `{keys.replication}`",
+        f"- Replication key: {f'`{keys.replication}`' if keys.replication else 'none, because each run reads all rows'}",
     ]
     if keys.foreign:
         field, points_to = keys.foreign
