@@ -113,7 +113,7 @@ class Source:
             if page.records
             else "there is no log yet"
         )
-        total = "" if page.total is None else f", {page.total} logs in all"
+        total = "" if page.total is None else f", {page.total:,} logs in all"
         return f"Connected to {self.query.host}, API version {self.settings.api_version}: {newest}{total}."
 
     # Reading

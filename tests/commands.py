@@ -403,4 +403,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl+C does: what was started is ended, and the folders are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -206,8 +206,9 @@ ROWS: Sequence[Row] = (
     ),
     # The end of the list
     *(
-        Row(name, [name], options={"end_of_list": EndOfList.EMPTY_PAGE}, requests=(11, 7, 10))
-        for name in ("items-null-at-end", "after-repeats-at-end")
+        Row(name, [name], options={"end_of_list": EndOfList.EMPTY_PAGE}, requests=requests)
+        # A list that never ends is read ahead beyond its end; how far depends on the machine.
+        for name, requests in (("items-null-at-end", (11, 7, 10)), ("after-repeats-at-end", (14, 10, 13)))
     ),
     *_rows_of("after-empty-at-end", "after-false-at-end"),
     *_rows_of(

@@ -207,6 +207,8 @@ def test_script_with_all_processes_killed_loses_nothing(runner: Callable[..., Ru
         for pid in (killed.pid, *_descendants(killed.pid)):
             os.kill(pid, signal.SIGKILL)
     assert 0 < len(_loaded(account.folder)) < 3000
+    # They hold the lock until the last of them is gone.
+    subprocess.run(["flock", "--timeout=60", account.folder / "lock", "true"], check=True)
     assert account.run()[0] == 0
     # target-jsonl had printed no state yet, and adds to what it wrote.
     assert set(_loaded(account.folder)) == set(account.simulator.store.ids())

@@ -44,6 +44,14 @@ def test_installed_package_finds_its_schema(built: dict[str, Path], kind: str, t
     assert json.loads(done.stdout)["spec"]["documentationUrl"].endswith("/docs/airbyte.md")
 
 
+def test_images_leave_out_the_credentials_and_states_that_git_ignores() -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").partition("# Credentials and state\n")[2]
+    patterns = [line for line in ignored.partition("\n\n")[0].splitlines() if not line.startswith("!")]
+    assert ".env" in patterns
+    left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"**/{pattern}" for pattern in patterns} <= set(left_out)
+
+
 def test_wheel_contains_only_the_package_and_its_schema(built: dict[str, Path]) -> None:
     names = zipfile.ZipFile(built["wheel"]).namelist()
     assert {f"tap_sequence/schemas/{file.name}" for file in SCHEMAS} <= set(names)

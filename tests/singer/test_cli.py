@@ -313,12 +313,12 @@ def test_about_in_markdown_lists_the_streams(tmp_path: Path) -> None:
 
 
 def test_option_test_reports_in_one_line_and_writes_no_messages(simulate: Simulate, tmp_path: Path) -> None:
-    simulator = simulate(10)
+    simulator = simulate(1_000)
     run = run_process(tmp_path, config_for(simulator), "--test")
     assert (run.status, run.messages) == (0, [])
     (line,) = run.stderr.splitlines()
     assert line.startswith("Connected to ")
-    assert line.endswith(", 10 logs in all.")
+    assert line.endswith(", 1,000 logs in all.")
     wrong = run_process(tmp_path, config_for(simulator, client_secret="wrong"), "--test")
     assert (wrong.status, wrong.messages) == (1, [])
     (line,) = wrong.stderr.splitlines()
