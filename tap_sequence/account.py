@@ -81,7 +81,7 @@ class Account:
         MASK.add(find_secrets(config) | find_environment_secrets(os.environ, "TAP_SEQUENCE_"))
         fill_defaults(config, CONFIG_JSONSCHEMA)
         parse_numbers(config)
-        if problems := list(find_problems(config, where="")):
+        if problems := list(find_problems(config, is_command_line=False)):
             raise SettingsError("; ".join(problems))
         for problem in find_settings_without_effect(config):
             _LOGGER.warning(problem)

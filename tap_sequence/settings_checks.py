@@ -133,8 +133,8 @@ def find_problems(
     schema: Mapping[str, Any] = CONFIG_JSONSCHEMA,
     *,
     is_valid: Callable[[Any, Mapping[str, Any]], bool] | None = None,
+    is_command_line: bool = True,
     now: Callable[[], float] = time.time,
-    where: str | None = None,
 ) -> Iterator[str]:
     """Yield what is wrong with a config: the setting and what it must be, never the value of a secret.
 
@@ -142,8 +142,8 @@ def find_problems(
         config: The settings as given, with defaults filled in.
         schema: CONFIG_JSONSCHEMA, with the SDK's own settings (stream maps, flattening) added.
         is_valid: Whether a value fits the JSON schema of a setting that is not the tap's own.
+        is_command_line: Whether the settings come from a config file or the environment.
         now: Seconds since 1970.
-        where: Where missing credentials are set; None is the tap's config file or its variables, "" says nothing.
     """
     known = schema["properties"]
     for name in config:
@@ -159,7 +159,7 @@ def find_problems(
         ):
             wrong.add(name)
             yield f"{name} must be {_wanted(known[name])}{_got(name, value)}"
-    beyond_schema = _problems_beyond_schema(config, now(), where)
+    beyond_schema = _problems_beyond_schema(config, now(), is_command_line=is_command_line)
     yield from (problem for name, problem in beyond_schema if name not in wrong)
 
 
@@ -174,14 +174,15 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _problems_beyond_schema(
-    config: Mapping[str, Any], now: float, where: str | None
+    config: Mapping[str, Any], now: float, *, is_command_line: bool
 ) -> Iterator[tuple[str, str]]:
     for name in SECRETS:
         value = config.get(name)
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
-            place = f"in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
-            places = filter(None, ["the value from your Sequence API credentials", place if where is None else where])
-            yield name, f"{name} is missing; set it to {', '.join(places)}"
+            wanted = "the value from your Sequence API credentials"
+            if is_command_line:
+                wanted += f", in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
+            yield name, f"{name} is missing; set it to {wanted}"
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has leading or trailing white space"
         elif isinstance(value, str) and not _is_unicode(value):

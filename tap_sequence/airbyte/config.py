@@ -39,7 +39,7 @@ def read_settings(path: str, logger: logging.Logger) -> Settings:
     _drop_unknown(config, logger)
     fill_defaults(config, CONFIG_JSONSCHEMA)
     parse_numbers(config)
-    if problems := list(find_problems(config, where="in the connection's settings")):
+    if problems := list(find_problems(config, is_command_line=False)):
         raise SettingsError("; ".join(problems))
     for problem in find_settings_without_effect(config):
         logger.warning(problem)

@@ -28,7 +28,7 @@ def test_check_with_working_settings_succeeds(simulate: Simulate, tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "faults", "words"),
     [
-        ({"client_secret": None}, [], ["client_secret is missing", "in the connection's settings"]),
+        ({"client_secret": None}, [], ["client_secret is missing; set it to the value"]),
         ({"client_secret": "s3cr3t-42"}, [], ["credentials"]),
         ({"page_size": 0}, [], ["page_size must be an integer from 1 to 100"]),
         ({"start_date": "soon"}, [], ["start_date must be an ISO 8601 time"]),
