@@ -17,6 +17,7 @@ PREFETCHING = "tap, prefetching"
 TEMPLATE = "SDK template"
 BARE_LOOP = "bare loop"
 AIRBYTE = "source-sequence"
+PYTHON = "Python interface"
 OPTIONAL_PEERS = {"dlt": "dlt_source", "airbyte-cdk": "airbyte_source"}
 """Module of each, by the distribution that it needs."""
 
@@ -44,7 +45,7 @@ class Contender:
     @property
     def is_own(self) -> bool:
         """Whether it is a front of this project, with its settings."""
-        return self.module.startswith("tap_sequence")
+        return self.module.startswith("tap_sequence") or self.name == PYTHON
 
     @property
     def is_tap(self) -> bool:
@@ -65,6 +66,7 @@ FRONTS = (
         command=("read",),
         catalog={"streams": [{"stream": {"name": "activity_logs"}, "sync_mode": "incremental"}]},
     ),
+    Contender(PYTHON, "benchmarks.peers.account_pages"),
 )
 """The fronts of this project, the tap first."""
 
