@@ -148,7 +148,8 @@ class PageDecoder:
             ValueError, OverflowError: A createdAt is not a time.
             UnusualError, DecodeError: A record needs a closer look than compiled code takes.
         """
-        to_elements, gatherer, has_items = self._to_elements, types.gatherer, self._has_items
+        to_elements, gatherer = self._to_elements, types.gatherer
+        has_items, needs_created_at = self._has_items, self._needs_created_at
         records = []
         differences: tuple[Difference, ...] = ()
         for each in decoded:
@@ -164,7 +165,7 @@ class PageDecoder:
                 differences = tuple(by_field.values())
             if not each.id:
                 raise UnusualError
-            if self._needs_created_at:
+            if needs_created_at:
                 moment, text = parse_timestamp(each.createdAt), each.createdAt
             else:
                 moment, text = 0, ""
