@@ -84,7 +84,8 @@ def test_timeout_leaves_no_thread_and_no_socket(
         assert attempts >= 3
         # Those of the server, one of each, last until it has noticed.
         deadline = time.monotonic() + 5
-        while (threading.active_count(), open_sockets()) != (threads, sockets):
+        # Fewer than before is fine: sockets of earlier tests may have been collected meanwhile.
+        while threading.active_count() > threads or open_sockets() > sockets:
             assert time.monotonic() < deadline, (threading.active_count() - threads, open_sockets() - sockets)
             time.sleep(0.01)
 
