@@ -467,7 +467,12 @@ def run_matrix(rows: Sequence[Row], *, main: str | None = None, jobs: int = JOBS
                 error.add_note(row.name)
                 raise
 
-        return list(pool.map(run, rows))
+        results = list(pool.map(run, rows))
+        # The others may have delayed a row, which then costs other requests. What was lost or doubled stays what it is.
+        return [
+            run(result.row) if result.problems and not (result.lost or result.twice) else result
+            for result in results
+        ]
 
 
 def summary(results: Sequence[Result]) -> str:
