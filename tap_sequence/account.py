@@ -152,9 +152,10 @@ class RowIterator(Iterator[dict[str, Any]]):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where to continue after the rows that were handed out so far, the last one included.
+        """Where to continue after the rows that were handed out so far.
 
-        It is the newest only when all rows are read: a run that reads backward moves it at its end.
+        It never covers a row that was not handed out. Rows of a log of which others are still to come are handed out again, and
+        so are all rows of a run that reads backward, which moves the state at its end.
         """
         return {"bookmarks": {**self._bookmarks, **self._walk.to_bookmarks()}}
 
@@ -224,7 +225,10 @@ class _Walk:
 def _pages(
     walks: Iterable[_Walk], names: Iterable[str], bookmarks: Mapping[str, Any]
 ) -> Generator[Page, None, None]:
-    nothing: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    def made(rows: Mapping[str, list[dict[str, Any]]]) -> Page:
+        # Its lists and its state are the caller's, who may change them.
+        return Page({name: rows.get(name, []) for name in names}, {"bookmarks": {**bookmarks}})
+
     for walk in walks:
         for page in walk.record_pages():
             rows = walk.rows_of(page.records)
@@ -233,10 +237,10 @@ def _pages(
             page.done()
             before, bookmarks = bookmarks, {**bookmarks, **walk.to_bookmarks()}
             if page.records or bookmarks != before:
-                yield Page({**nothing, **rows}, {"bookmarks": bookmarks})
+                yield made(rows)
         before, bookmarks = bookmarks, {**bookmarks, **walk.to_bookmarks()}
         if bookmarks != before:
-            yield Page(nothing, {"bookmarks": bookmarks})
+            yield made({})
 
 
 def _spec(stream: str) -> StreamSpec:
