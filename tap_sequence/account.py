@@ -20,17 +20,10 @@ from itertools import groupby
 from typing import Any, ClassVar, Self, Unpack
 
 from tap_sequence.catalog import STREAMS, StreamSpec
-from tap_sequence.errors import SettingsError, TapSequenceError, UnknownStreamError
+from tap_sequence.errors import TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
-from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.settings_arguments import AccountSettings, settings_signature
-from tap_sequence.settings_checks import (
-    find_environment_secrets,
-    find_problems,
-    find_secrets,
-    find_settings_without_effect,
-    parse_numbers,
-)
+from tap_sequence.settings_checks import check_settings, find_environment_secrets, find_secrets
 from tap_sequence.source import Source
 from tap_sequence.sync.models import Record, RecordPage
 from tap_sequence.sync.state import bookmarks_of, unwrap
@@ -79,13 +72,7 @@ class Account:
         config: dict[str, Any] = {**settings}
         # Texts from outside are quoted without them from now on.
         MASK.add(find_secrets(config) | find_environment_secrets(os.environ, "TAP_SEQUENCE_"))
-        fill_defaults(config, CONFIG_JSONSCHEMA)
-        parse_numbers(config)
-        if problems := list(find_problems(config, is_command_line=False)):
-            raise SettingsError("; ".join(problems))
-        for problem in find_settings_without_effect(config):
-            _LOGGER.warning(problem)
-        self._source = Source(settings_of(config), logger=_LOGGER)
+        self._source = Source(check_settings(config, _LOGGER), logger=_LOGGER)
 
     @property
     def streams(self) -> tuple[str, ...]:
