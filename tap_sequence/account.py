@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar, Self, Unpack
 
-from tap_sequence.catalog import STREAMS, StreamSpec
+from tap_sequence.catalog import STREAMS, STREAMS_BY_NAME, StreamSpec
 from tap_sequence.errors import TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
 from tap_sequence.settings_arguments import AccountSettings, settings_signature
@@ -37,8 +37,6 @@ else:
 
 _LOGGER = logging.getLogger("tap_sequence")
 _LOGGER.addFilter(clean_record)
-
-_BY_NAME = {spec.name: spec for spec in STREAMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Account:
     @property
     def streams(self) -> tuple[str, ...]:
         """The names of all streams."""
-        return tuple(_BY_NAME)
+        return tuple(STREAMS_BY_NAME)
 
     def schema(self, stream: str) -> dict[str, Any]:
         """Return the JSON schema of a stream's rows with these settings.
@@ -231,9 +229,9 @@ def _pages(
 
 
 def _spec(stream: str) -> StreamSpec:
-    if stream not in _BY_NAME:
-        raise UnknownStreamError(excerpt(stream), ", ".join(_BY_NAME))
-    return _BY_NAME[stream]
+    if stream not in STREAMS_BY_NAME:
+        raise UnknownStreamError(excerpt(stream), ", ".join(STREAMS_BY_NAME))
+    return STREAMS_BY_NAME[stream]
 
 
 def _bookmarks(state: Mapping[str, Any] | None) -> Mapping[str, Any]:
