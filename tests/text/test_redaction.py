@@ -192,10 +192,15 @@ def test_json_with_something_hidden_stays_json(hidden: str, *, ascii_only: bool)
 def test_secrets_are_added_while_another_thread_uses_the_mask() -> None:
     interval = sys.getswitchinterval()
     mask = mask_of(client_secret="wXq8JzvK9s" * 9)
+
+    def add() -> None:
+        for number in range(30):
+            mask.add({"client_secret": f"{number}tRb{number}" * 9})
+
     with ThreadPoolExecutor(1) as thread:
         sys.setswitchinterval(1e-5)
         try:
-            added = thread.submit(lambda: [mask.add({"client_secret": f"{n}tRb{n}" * 9}) for n in range(30)])
+            added = thread.submit(add)
             while not added.done():
                 assert not mask.holds_part("page 7 (ASC after cursor eyJpZCI6)")
         finally:
