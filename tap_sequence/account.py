@@ -19,18 +19,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar, Self, Unpack
 
-from tap_sequence.catalog import STREAMS, StreamSpec
-from tap_sequence.errors import SettingsError, TapSequenceError, UnknownStreamError
+from tap_sequence.catalog import STREAMS, STREAMS_BY_NAME, StreamSpec
+from tap_sequence.errors import TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
-from tap_sequence.settings import CONFIG_JSONSCHEMA, fill_defaults, settings_of
 from tap_sequence.settings_arguments import AccountSettings, settings_signature
-from tap_sequence.settings_checks import (
-    find_environment_secrets,
-    find_problems,
-    find_secrets,
-    find_settings_without_effect,
-    parse_numbers,
-)
+from tap_sequence.settings_checks import check_settings, find_environment_secrets, find_secrets
 from tap_sequence.source import Source
 from tap_sequence.sync.models import Record, RecordPage
 from tap_sequence.sync.state import bookmarks_of, unwrap
@@ -44,8 +37,6 @@ else:
 
 _LOGGER = logging.getLogger("tap_sequence")
 _LOGGER.addFilter(clean_record)
-
-_BY_NAME = {spec.name: spec for spec in STREAMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +70,12 @@ class Account:
         config: dict[str, Any] = {**settings}
         # Texts from outside are quoted without them from now on.
         MASK.add(find_secrets(config) | find_environment_secrets(os.environ, "TAP_SEQUENCE_"))
-        fill_defaults(config, CONFIG_JSONSCHEMA)
-        parse_numbers(config)
-        if problems := list(find_problems(config, is_command_line=False)):
-            raise SettingsError("; ".join(problems))
-        for problem in find_settings_without_effect(config):
-            _LOGGER.warning(problem)
-        self._source = Source(settings_of(config), logger=_LOGGER)
+        self._source = Source(check_settings(config, _LOGGER), logger=_LOGGER)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """The names of all streams."""
-        return tuple(_BY_NAME)
+        return tuple(STREAMS_BY_NAME)
 
     def schema(self, stream: str) -> dict[str, Any]:
         """Return the JSON schema of a stream's rows with these settings.
@@ -152,9 +137,10 @@ class RowIterator(Iterator[dict[str, Any]]):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where to continue after the rows that were handed out so far, the last one included.
+        """Where to continue after the rows that were handed out so far.
 
-        It is the newest only when all rows are read: a run that reads backward moves it at its end.
+        It never covers a row that was not handed out. Rows of a log of which others are still to come are handed out again, and
+        so are all rows of a run that reads backward, which moves the state at its end.
         """
         return {"bookmarks": {**self._bookmarks, **self._walk.to_bookmarks()}}
 
@@ -224,7 +210,10 @@ class _Walk:
 def _pages(
     walks: Iterable[_Walk], names: Iterable[str], bookmarks: Mapping[str, Any]
 ) -> Generator[Page, None, None]:
-    nothing: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    def made(rows: Mapping[str, list[dict[str, Any]]]) -> Page:
+        # Its lists and its state are the caller's, who may change them.
+        return Page({name: rows.get(name, []) for name in names}, {"bookmarks": {**bookmarks}})
+
     for walk in walks:
         for page in walk.record_pages():
             rows = walk.rows_of(page.records)
@@ -233,16 +222,16 @@ def _pages(
             page.done()
             before, bookmarks = bookmarks, {**bookmarks, **walk.to_bookmarks()}
             if page.records or bookmarks != before:
-                yield Page({**nothing, **rows}, {"bookmarks": bookmarks})
+                yield made(rows)
         before, bookmarks = bookmarks, {**bookmarks, **walk.to_bookmarks()}
         if bookmarks != before:
-            yield Page(nothing, {"bookmarks": bookmarks})
+            yield made({})
 
 
 def _spec(stream: str) -> StreamSpec:
-    if stream not in _BY_NAME:
-        raise UnknownStreamError(excerpt(stream), ", ".join(_BY_NAME))
-    return _BY_NAME[stream]
+    if stream not in STREAMS_BY_NAME:
+        raise UnknownStreamError(excerpt(stream), ", ".join(STREAMS_BY_NAME))
+    return STREAMS_BY_NAME[stream]
 
 
 def _bookmarks(state: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -66,3 +66,5 @@ STREAMS = (
     StreamSpec("users", USERS, is_selected_by_default=False),
     StreamSpec("sequence_accounts", SEQUENCE_ACCOUNTS, is_selected_by_default=False),
 )
+
+STREAMS_BY_NAME = {spec.name: spec for spec in STREAMS}

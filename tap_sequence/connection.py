@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """The connection to the account that the settings select.
+    """The connection to the account that the settings select. Thread-safe.
 
     Args:
         settings: The settings, checked.
@@ -32,10 +33,17 @@ class Connection:
         self._settings = settings
         self._logger = logger
         self._others: dict[str, SequenceClient] = {}
+        # Since Python 3.12, cached_property alone lets two threads make two clients, each with a rate limit of its own.
+        self._lock = threading.RLock()
 
-    @cached_property
+    @property
     def base_url(self) -> str:
         """The API's base URL. With `environment: demo`, this starts the simulator."""
+        with self._lock:
+            return self._base_url
+
+    @cached_property
+    def _base_url(self) -> str:
         if self._settings.is_demo:
             from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
 
@@ -44,18 +52,24 @@ class Connection:
             return simulator.base_url
         return canonical_url(self._settings.api_url or API_URLS[self._settings.environment])
 
-    @cached_property
+    @property
     def client(self) -> SequenceClient:
         """The client of the activity log, which those of other lists are copies of."""
+        with self._lock:
+            return self._client
+
+    @cached_property
+    def _client(self) -> SequenceClient:
         return self.new_client()
 
     def client_of(self, endpoint: Endpoint) -> SequenceClient:
         """Return the client of a list. All lists share connections, rate limit and counts."""
         if endpoint is ACTIVITY_LOGS:
             return self.client
-        if endpoint.path not in self._others:
-            self._others[endpoint.path] = self.client.for_endpoint(endpoint, self._decoder(endpoint))
-        return self._others[endpoint.path]
+        with self._lock:
+            if endpoint.path not in self._others:
+                self._others[endpoint.path] = self.client.for_endpoint(endpoint, self._decoder(endpoint))
+            return self._others[endpoint.path]
 
     def new_client(self, *, patience: float = math.inf) -> SequenceClient:
         """Return a client of the activity log with at most this timeout and retry budget, in seconds."""

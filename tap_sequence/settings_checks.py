@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,18 @@ from urllib.parse import unquote
 import msgspec
 
 from tap_sequence.api.addresses import canonical_url
-from tap_sequence.settings import CONFIG_JSONSCHEMA, DEMO, HEADER_PATTERN, SALT, SECRETS, TYPES
+from tap_sequence.errors import SettingsError
+from tap_sequence.settings import (
+    CONFIG_JSONSCHEMA,
+    DEMO,
+    HEADER_PATTERN,
+    SALT,
+    SECRETS,
+    TYPES,
+    Settings,
+    fill_defaults,
+    settings_of,
+)
 from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
 from tap_sequence.text.redaction import excerpt
 
@@ -26,6 +38,25 @@ _BOOLEANS = {
     for text in texts
 }
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def check_settings(config: dict[str, Any], logger: logging.Logger) -> Settings:
+    """Return the settings of a run, for the fronts that do without the SDK and its settings.
+
+    Args:
+        config: The settings as given. Defaults are filled in.
+        logger: Logger for warnings.
+
+    Raises:
+        SettingsError: A setting is unknown, missing or wrong.
+    """
+    fill_defaults(config, CONFIG_JSONSCHEMA)
+    parse_numbers(config)
+    if problems := list(find_problems(config, is_command_line=False)):
+        raise SettingsError("; ".join(problems))
+    for problem in find_settings_without_effect(config):
+        logger.warning(problem)
+    return settings_of(config)
 
 
 def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tap_sequence.api.addresses import host_of
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.catalog import STREAMS
+from tap_sequence.catalog import STREAMS_BY_NAME
 from tap_sequence.connection import Connection
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan
@@ -37,9 +37,6 @@ from tap_sequence.transforms.privacy import ActorEmail
 if TYPE_CHECKING:
     from tap_sequence.api.client import SequenceClient
     from tap_sequence.api.endpoint import Endpoint
-
-ENDPOINTS = {spec.name: spec.endpoint for spec in STREAMS}
-"""The endpoint of each stream, by the stream's name."""
 
 CONNECTION_TEST_SECONDS = 15.0
 """Timeout and retry budget of `check`, in seconds: a person waits for it."""
@@ -163,7 +160,7 @@ class Source:
             StoppedError: A signal stopped it; the same.
         """
         logger = logger or self._logger
-        endpoint = ENDPOINTS[selected[0]]
+        endpoint = STREAMS_BY_NAME[selected[0]].endpoint
         client = self.connection.client_of(endpoint)
         bookmark = self.bookmark(state, selected)
         logger.info("Reading %ss from %s", endpoint.noun, self.query.host)

@@ -288,6 +288,20 @@ def test_states_are_not_changed(simulate: Simulate) -> None:
     assert pages[1].state == state
 
 
+def test_pages_are_the_callers_to_change(simulate: Simulate) -> None:
+    simulator = simulate(250)
+    account = account_of(simulator)
+    expected = [copy.deepcopy(page) for page in account.pages([LOGS, "users"])]
+    for page in account.pages([LOGS, "users"]):
+        assert page.rows == expected.pop(0).rows
+        for rows in page.rows.values():
+            rows.append({})
+        last = copy.deepcopy(page.state)
+        page.state["bookmarks"].clear()
+    assert expected == []
+    assert last["bookmarks"].keys() == {LOGS}
+
+
 def test_state_of_other_streams_is_kept(simulate: Simulate) -> None:
     given = {"bookmarks": {"of another program": {"replication_key_value": 1}}}
     *_, last = account_of(simulate(3)).pages(state=given)

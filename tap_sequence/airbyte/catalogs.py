@@ -8,13 +8,11 @@ from typing import Any
 import msgspec
 
 from tap_sequence.airbyte.messages import FULL_REFRESH, INCREMENTAL, Stream
-from tap_sequence.catalog import STREAMS, StreamSpec
+from tap_sequence.catalog import STREAMS, STREAMS_BY_NAME, StreamSpec
 from tap_sequence.errors import ConfiguredCatalogError
 from tap_sequence.source import Source
 from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.text.redaction import excerpt
-
-SPECS = {spec.name: spec for spec in STREAMS}
 
 
 class _Stream(msgspec.Struct):
@@ -76,12 +74,12 @@ def selected_streams(configured: Any) -> list[StreamSpec]:
     except msgspec.ValidationError as error:
         raise ConfiguredCatalogError(excerpt(str(error))) from None
     names = [each.stream.name for each in catalog.streams]
-    if unknown := [name for name in names if name not in SPECS]:
-        problem = f"there is no stream {excerpt(', '.join(unknown))}, only {', '.join(SPECS)}"
+    if unknown := [name for name in names if name not in STREAMS_BY_NAME]:
+        problem = f"there is no stream {excerpt(', '.join(unknown))}, only {', '.join(STREAMS_BY_NAME)}"
         raise ConfiguredCatalogError(problem)
     for each in catalog.streams:
-        modes = sync_modes(SPECS[each.stream.name])
+        modes = sync_modes(STREAMS_BY_NAME[each.stream.name])
         if each.sync_mode not in modes:
             problem = f"sync_mode of {each.stream.name} must be {' or '.join(modes)}"
             raise ConfiguredCatalogError(problem)
-    return [SPECS[name] for name in dict.fromkeys(names)]
+    return [STREAMS_BY_NAME[name] for name in dict.fromkeys(names)]

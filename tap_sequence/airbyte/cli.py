@@ -11,7 +11,8 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from tap_sequence import __version__
 from tap_sequence.airbyte.logs import LOGGER, set_up_logging
@@ -27,6 +28,7 @@ from tap_sequence.airbyte.output import MessageWriter
 from tap_sequence.errors import OutputError, TapSequenceError
 from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output
 from tap_sequence.runtime.input_files import without_values
+from tap_sequence.runtime.interruptible_wait import InterruptibleWait
 from tap_sequence.runtime.signals import StoppedError, StopSignals, handle_hangup, ignore_signals
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ else:
     from typing_extensions import override
 
 FAILED = 1
+
+_T = TypeVar("_T")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,8 +128,10 @@ class Run:
         from tap_sequence.runtime.memory import share_freed_memory  # noqa: PLC0415
 
         source = self._source()
-        streams = selected_streams(read_json(self._given.catalog, "catalog"))
-        bookmarks = states_of(None if self._given.state is None else read_json(self._given.state, "state"))
+        streams = selected_streams(self._wait(partial(read_json, self._given.catalog, "catalog")))
+        state_file = self._given.state
+        state = None if state_file is None else self._wait(partial(read_json, state_file, "state"))
+        bookmarks = states_of(state)
         share_freed_memory()
         gc.freeze()
         gc.enable()
@@ -138,12 +144,15 @@ class Run:
         from tap_sequence.airbyte.config import read_settings  # noqa: PLC0415
         from tap_sequence.source import Source  # noqa: PLC0415
 
-        source = Source(
-            read_settings(self._given.config, LOGGER), logger=LOGGER, stop_signals=self._stop_signals
-        )
+        settings = self._wait(partial(read_settings, self._given.config, LOGGER))
+        source = Source(settings, logger=LOGGER, stop_signals=self._stop_signals)
         # Airbyte has a display of its own.
         source.shows_bar = False
         return source
+
+    def _wait(self, read: Callable[[], _T]) -> _T:
+        """Read a file, which may be a pipe that nobody writes to: a signal ends the wait."""
+        return InterruptibleWait(self._stop_signals).call(read)
 
 
 COMMANDS: Mapping[str, Callable[[Run], int]] = {

@@ -7,16 +7,9 @@ import logging
 import os
 from typing import Any
 
-from tap_sequence.errors import SettingsError
 from tap_sequence.runtime.input_files import read_object
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
-from tap_sequence.settings_checks import (
-    find_environment_secrets,
-    find_problems,
-    find_secrets,
-    find_settings_without_effect,
-    parse_numbers,
-)
+from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
+from tap_sequence.settings_checks import check_settings, find_environment_secrets, find_secrets
 from tap_sequence.text.redaction import MASK, excerpt
 
 _TAP_PREFIX = "TAP_SEQUENCE_"
@@ -37,13 +30,7 @@ def read_settings(path: str, logger: logging.Logger) -> Settings:
     config = read_object(path, "config")
     MASK.add(find_environment_secrets(os.environ, _TAP_PREFIX) | find_secrets(config))
     _drop_unknown(config, logger)
-    fill_defaults(config, CONFIG_JSONSCHEMA)
-    parse_numbers(config)
-    if problems := list(find_problems(config, is_command_line=False)):
-        raise SettingsError("; ".join(problems))
-    for problem in find_settings_without_effect(config):
-        logger.warning(problem)
-    return settings_of(config)
+    return check_settings(config, logger)
 
 
 def _drop_unknown(config: dict[str, Any], logger: logging.Logger) -> None:

@@ -58,7 +58,8 @@ def _stream_states(given: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if kind == "STREAM" and isinstance(content.get("stream"), dict):
             yield _stream_state(content["stream"])
         elif kind == "GLOBAL" and isinstance(shared, dict) and not shared.get("shared_state"):
-            yield from map(_stream_state, shared.get("stream_states") or ())
+            streams = shared.get("stream_states") or []
+            yield from map(_stream_state, streams if isinstance(streams, list) else [streams])
         else:
             msg = "each state must be of type STREAM, with a stream"
             raise AirbyteStateError(msg)

@@ -12,12 +12,11 @@ from singer_sdk.singerlib import Catalog, SelectionMask
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, REPLICATION_INCREMENTAL, Breadcrumb
 
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.catalog import STREAMS, StreamSpec
+from tap_sequence.catalog import STREAMS_BY_NAME, StreamSpec
 from tap_sequence.errors import UnusableCatalogError
 from tap_sequence.text.redaction import excerpt
 from tap_sequence.transforms.trimming import emptied_fields, has_field, without_field
 
-_SPECS = {spec.name: spec for spec in STREAMS}
 _METHODS = (REPLICATION_INCREMENTAL, REPLICATION_FULL_TABLE)
 
 
@@ -63,16 +62,18 @@ def complete_catalog(given: Catalog | Mapping[str, Any], logger: logging.Logger)
         if name in entries:
             raise UnusableCatalogError(CatalogProblem.TWICE.format(stream=excerpt(name)))
         entries[name] = entry
-    unknown = [excerpt(name) for name in entries if name not in _SPECS]
+    unknown = [excerpt(name) for name in entries if name not in STREAMS_BY_NAME]
     if unknown:
         logger.warning(
             "The catalog has streams that this tap does not have: %s. They are not loaded. Its streams are: %s.",
             ", ".join(unknown),
-            ", ".join(_SPECS),
+            ", ".join(STREAMS_BY_NAME),
         )
     return {
         "streams": [
-            _complete_entry(_SPECS[name], entry, logger) for name, entry in entries.items() if name in _SPECS
+            _complete_entry(STREAMS_BY_NAME[name], entry, logger)
+            for name, entry in entries.items()
+            if name in STREAMS_BY_NAME
         ]
     }
 
@@ -132,7 +133,9 @@ def _id_of(entry: Any, number: int) -> str:
         raise UnusableCatalogError(CatalogProblem.ENTRY.format(number=number))
     name = entry.get("tap_stream_id")
     if not isinstance(name, str) or not name:
-        raise UnusableCatalogError(CatalogProblem.NO_ID.format(number=number, streams=", ".join(_SPECS)))
+        raise UnusableCatalogError(
+            CatalogProblem.NO_ID.format(number=number, streams=", ".join(STREAMS_BY_NAME))
+        )
     return name
 
 

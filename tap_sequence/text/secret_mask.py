@@ -12,6 +12,7 @@ import binascii
 import html
 import json
 import re
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
@@ -43,9 +44,10 @@ _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]+")
 
 
 class SecretMask:
-    """Removes secrets from text, and detects parts of them."""
+    """Removes secrets from text, and detects parts of them. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._names: dict[str, str] = {}
         self._pattern: re.Pattern[str] | None = None
         self._runs: set[str] = set()
@@ -56,24 +58,29 @@ class SecretMask:
         Args:
             secrets: Values by the name of their setting, which replaces them.
         """
+        with self._lock:
+            self._add(secrets)
+
+    def _add(self, secrets: Mapping[str, str]) -> None:
+        # Other threads may be reading the sets, so new ones replace them.
+        names, runs = dict(self._names), set(self._runs)
         for setting, value in secrets.items():
             for form in _forms(value):
-                self._names.setdefault(form, f"<{setting}>")
+                names.setdefault(form, f"<{setting}>")
             length = min(_SHORTEST_RUNS.get(setting, _SHORTEST_RUN), max(len(value), _SHORTEST_RUN))
             # UTF-8 decoded as Latin-1, as headers, percent escapes and base64 are here.
             misread = value.encode(errors="surrogatepass").decode("latin-1")
             for text in (value, misread):
                 for spelling in _spellings(text):
-                    self._runs |= {
-                        spelling[start : start + length] for start in range(len(spelling) - length + 1)
-                    }
+                    runs |= {spelling[start : start + length] for start in range(len(spelling) - length + 1)}
         if {"client_id", "client_secret"} <= secrets.keys():
             pair = f"{secrets['client_id']}:{secrets['client_secret']}".encode(errors="surrogatepass")
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 for form in _forms(encode(pair).decode()):
-                    self._names.setdefault(form, "<Authorization>")
+                    names.setdefault(form, "<Authorization>")
+        self._names, self._runs = names, runs
         # The longest first, because one secret may be part of another.
-        forms = sorted((form for form in self._names if form), key=len, reverse=True)
+        forms = sorted((form for form in names if form), key=len, reverse=True)
         found = "|".join(map(_pattern_of, forms))
         self._pattern = re.compile(rf"(?P<escape>\\{{1,8}})?(?P<form>{found})") if forms else None
 

@@ -79,6 +79,7 @@ def test_empty_states_are_none(given: Any) -> None:
         ({"bookmarks": {"activity_logs": BOOKMARK}}, "of type STREAM"),
         ([{"type": "LEGACY", "data": {"activity_logs": BOOKMARK}}], "of type STREAM"),
         ([{"type": "GLOBAL", "global": {"shared_state": {"a": 1}, "stream_states": []}}], "of type STREAM"),
+        ([{"type": "GLOBAL", "global": {"stream_states": 5}}], "stream_descriptor"),
         (["activity_logs"], "must be an object"),
         ([{"type": "STREAM", "stream": {}}], "stream_descriptor"),
         ([stream_state("activity_logs", "text")], "stream_state must be an object"),

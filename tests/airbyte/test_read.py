@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -315,6 +316,23 @@ def test_stopped_run_ends_with_state_status_and_the_signals_exit_status(
     assert run.ids() + after.ids() == simulator.store.ids()
     items = [row["id"] for row in expected_rows(simulator.store.logs())]
     assert run.ids(ITEMS) + after.ids(ITEMS) == items
+
+
+@pytest.mark.parametrize("name", ["config", "catalog", "state"])
+def test_signal_ends_the_wait_for_a_pipe_that_nobody_writes_to(
+    simulate: Simulate, tmp_path: Path, name: str
+) -> None:
+    arguments = arguments_of(tmp_path, "read", config_for(simulate(1)), catalog=BOTH, state=[])
+    file = Path(arguments[arguments.index(f"--{name}") + 1])
+    file.unlink()
+    os.mkfifo(file)
+    # Opening it waits until the source opens it to read.
+    with start_source(tmp_path, *arguments) as process, file.open("wb"):
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        (line,) = process.stdout.read().splitlines()
+    assert process.wait(10) == 143
+    assert "Stopped by SIGTERM" in json.loads(line)["log"]["message"]
 
 
 def test_run_against_a_platform_that_is_gone_exits_with_1(simulate: Simulate, tmp_path: Path) -> None:

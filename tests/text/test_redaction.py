@@ -6,7 +6,9 @@ import base64
 import itertools
 import json
 import logging
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -185,3 +187,22 @@ def test_json_with_something_hidden_stays_json(hidden: str, *, ascii_only: bool)
                 line = json.dumps({"a": value, "b": [value, "c"]}, ensure_ascii=ascii_only)
                 for shown in (mask.apply(line), without_emails(line), without_emails(mask.apply(line))):
                     assert json.loads(shown, strict=False)["b"][1] == "c", shown
+
+
+def test_secrets_are_added_while_another_thread_uses_the_mask() -> None:
+    interval = sys.getswitchinterval()
+    mask = mask_of(client_secret="wXq8JzvK9s" * 9)
+
+    def add() -> None:
+        for number in range(30):
+            mask.add({"client_secret": f"{number}tRb{number}" * 9})
+
+    with ThreadPoolExecutor(1) as thread:
+        sys.setswitchinterval(1e-5)
+        try:
+            added = thread.submit(add)
+            while not added.done():
+                assert not mask.holds_part("page 7 (ASC after cursor eyJpZCI6)")
+        finally:
+            sys.setswitchinterval(interval)
+    added.result()

@@ -1,0 +1,42 @@
+"""The connection: one client for each list, and one rate limit for all of them, whatever the number of threads."""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from tap_sequence.api.decoder import PageDecoder
+from tap_sequence.api.endpoint import Endpoint
+from tap_sequence.catalog import ACTIVITY_LOGS, USERS
+from tap_sequence.connection import Connection
+from tap_sequence.settings import Settings
+
+
+def without_lock(self: Any, instance: Any, _: Any = None) -> Any:
+    """Get a cached property as Python 3.12 and later do."""
+    values = vars(instance)
+    if self.attrname not in values:
+        values[self.attrname] = self.func(instance)
+    return values[self.attrname]
+
+
+def test_threads_share_one_client_of_each_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_property, "__get__", without_lock)
+    make_decoder = Connection._decoder
+
+    def slowly(self: Connection, endpoint: Endpoint) -> PageDecoder:
+        time.sleep(0.02)
+        return make_decoder(self, endpoint)
+
+    monkeypatch.setattr(Connection, "_decoder", slowly)
+    connection = Connection(Settings(api_url="http://127.0.0.1:9"), logger=logging.getLogger("test"))
+    with ThreadPoolExecutor(4) as threads:
+        clients = list(threads.map(connection.client_of, [ACTIVITY_LOGS, USERS] * 2))
+    assert clients[0] is clients[2]
+    assert clients[1] is clients[3]
+    assert clients[0].traffic is clients[1].traffic
