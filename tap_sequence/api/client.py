@@ -142,7 +142,7 @@ class SequenceClient:
         return other
 
     def _set_endpoint(self, endpoint: Endpoint, decoder: PageDecoder) -> None:
-        self._path = endpoint.path
+        self._url = self._base_url + endpoint.path
         self._filters = {
             parameter: getattr(self._settings, setting) for parameter, setting in endpoint.filters.items()
         }
@@ -227,7 +227,7 @@ class SequenceClient:
             attempts.started_at = min(attempts.started_at, attempts.sent_at)
             with self._lock:
                 self.traffic.requests += 1
-            return self._transport.get(self._base_url + self._path, parameters, reserve)
+            return self._transport.get(self._url, parameters, reserve)
 
     def _transient(
         self, attempts: Attempts, response: Response, problem: str, *, is_refusal: bool
@@ -246,11 +246,9 @@ class SequenceClient:
         """Return the error of a response that will not be better next time."""
         match action:
             case Action.FAIL_CREDENTIALS:
-                return CredentialsError(request, problem, urlsplit(self._base_url).netloc)
+                return CredentialsError(request, problem, urlsplit(self._url).netloc)
             case Action.FAIL_REDIRECT:
-                return RedirectError(
-                    request, redirect_host(self._base_url + self._path, response.headers.get("Location", ""))
-                )
+                return RedirectError(request, redirect_host(self._url, response.headers.get("Location", "")))
             case Action.FAIL_SIZE:
                 return ResponseTooLargeError(request, problem)
             case Action.ASK_WALK:
