@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +12,6 @@ import msgspec
 from tap_sequence.api.addresses import API_URLS, canonical_url
 from tap_sequence.api.endpoint import Endpoint
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.catalog import ACTIVITY_LOGS
 from tap_sequence.settings import DEMO, Settings
 
 if TYPE_CHECKING:
@@ -32,18 +30,20 @@ class Connection:
     def __init__(self, settings: Settings, *, logger: logging.Logger) -> None:
         self._settings = settings
         self._logger = logger
-        self._others: dict[str, SequenceClient] = {}
-        # Since Python 3.12, cached_property alone lets two threads make two clients, each with a rate limit of its own.
+        # By path. The other clients are made of the first, and share its rate limit.
+        self._clients: dict[str, SequenceClient] = {}
+        self._base_url: str | None = None
         self._lock = threading.RLock()
 
     @property
     def base_url(self) -> str:
         """The API's base URL. With `environment: demo`, this starts the simulator."""
         with self._lock:
+            if self._base_url is None:
+                self._base_url = self._find_base_url()
             return self._base_url
 
-    @cached_property
-    def _base_url(self) -> str:
+    def _find_base_url(self) -> str:
         if self._settings.is_demo:
             from tap_sequence.simulator import SimulatedApi, Simulator  # noqa: PLC0415  # only a demo run needs it
 
@@ -52,27 +52,20 @@ class Connection:
             return simulator.base_url
         return canonical_url(self._settings.api_url or API_URLS[self._settings.environment])
 
-    @property
-    def client(self) -> SequenceClient:
-        """The client of the activity log, which those of other lists are copies of."""
-        with self._lock:
-            return self._client
-
-    @cached_property
-    def _client(self) -> SequenceClient:
-        return self.new_client()
-
     def client_of(self, endpoint: Endpoint) -> SequenceClient:
         """Return the client of a list. All lists share connections, rate limit and counts."""
-        if endpoint is ACTIVITY_LOGS:
-            return self.client
         with self._lock:
-            if endpoint.path not in self._others:
-                self._others[endpoint.path] = self.client.for_endpoint(endpoint, self._decoder(endpoint))
-            return self._others[endpoint.path]
+            if endpoint.path not in self._clients:
+                first = next(iter(self._clients.values()), None)
+                self._clients[endpoint.path] = (
+                    self.new_client(endpoint)
+                    if first is None
+                    else first.for_endpoint(endpoint, self._decoder(endpoint))
+                )
+            return self._clients[endpoint.path]
 
-    def new_client(self, *, patience: float = math.inf) -> SequenceClient:
-        """Return a client of the activity log with at most this timeout and retry budget, in seconds."""
+    def new_client(self, endpoint: Endpoint, *, patience: float = math.inf) -> SequenceClient:
+        """Return a client of a list, with at most this timeout and retry budget, in seconds. It shares nothing."""
         # Slow to import, and not needed to discover streams.
         from tap_sequence.api.client import SequenceClient  # noqa: PLC0415
 
@@ -85,8 +78,8 @@ class Connection:
             base_url=self.base_url,
             credentials=self._credentials,
             settings=settings,
-            endpoint=ACTIVITY_LOGS,
-            decoder=self._decoder(ACTIVITY_LOGS),
+            endpoint=endpoint,
+            decoder=self._decoder(endpoint),
             logger=self._logger,
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tap_sequence.api.addresses import host_of
 from tap_sequence.api.differences import DifferenceReport
 from tap_sequence.api.schemas import SCHEMAS
-from tap_sequence.catalog import STREAMS_BY_NAME
+from tap_sequence.catalog import ACTIVITY_LOGS, STREAMS_BY_NAME
 from tap_sequence.connection import Connection
 from tap_sequence.prefetch.cursor_guess import CursorGuesses
 from tap_sequence.prefetch.plan import PrefetchPlan
@@ -103,7 +103,7 @@ class Source:
             TapSequenceError: It did not work; the text says what to do.
         """
         request = PageRequest(SortOrder.DESCENDING, None, 1)
-        client = self.connection.new_client(patience=CONNECTION_TEST_SECONDS)
+        client = self.connection.new_client(ACTIVITY_LOGS, patience=CONNECTION_TEST_SECONDS)
         page = InterruptibleWait(self.stop_signals).call(lambda: client.fetch(request, limit=1))
         newest = (
             f"the newest log is from {excerpt(page.records[0].created_at_text)}"

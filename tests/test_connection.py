@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import Any
 
 import pytest
 
@@ -17,16 +15,7 @@ from tap_sequence.connection import Connection
 from tap_sequence.settings import Settings
 
 
-def without_lock(self: Any, instance: Any, _: Any = None) -> Any:
-    """Get a cached property as Python 3.12 and later do."""
-    values = vars(instance)
-    if self.attrname not in values:
-        values[self.attrname] = self.func(instance)
-    return values[self.attrname]
-
-
 def test_threads_share_one_client_of_each_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached_property, "__get__", without_lock)
     make_decoder = Connection._decoder
 
     def slowly(self: Connection, endpoint: Endpoint) -> PageDecoder:

@@ -658,7 +658,7 @@ def run(
             message_writer=recorder,
         )
         setattr(tap.stop_signals, "pause", clock.sleep)  # noqa: B010
-        tap.source.connection.__dict__["_client"] = SequenceClient(
+        tap.source.connection._clients[ACTIVITY_LOGS.path] = SequenceClient(
             base_url=fuzzed.base_url,
             credentials=api.credentials,
             settings=tap.settings,
