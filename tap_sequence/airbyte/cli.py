@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from tap_sequence.airbyte.messages import (
 )
 from tap_sequence.airbyte.output import MessageWriter
 from tap_sequence.errors import OutputError, TapSequenceError
+from tap_sequence.runtime import startup
 from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output
 from tap_sequence.runtime.input_files import without_values
 from tap_sequence.runtime.interruptible_wait import InterruptibleWait
@@ -125,18 +125,13 @@ class Run:
         from tap_sequence.airbyte.read import read, walks_of  # noqa: PLC0415
         from tap_sequence.airbyte.states import states_of  # noqa: PLC0415
         from tap_sequence.runtime.input_files import read_json  # noqa: PLC0415
-        from tap_sequence.runtime.memory import share_freed_memory  # noqa: PLC0415
 
         source = self._source()
         streams = selected_streams(self._wait(partial(read_json, self._given.catalog, "catalog")))
         state_file = self._given.state
         state = None if state_file is None else self._wait(partial(read_json, state_file, "state"))
         bookmarks = states_of(state)
-        share_freed_memory()
-        gc.freeze()
-        gc.enable()
-        # As in __main__: a thread that sends a request must not wait long for the one that writes records.
-        sys.setswitchinterval(0.0005)
+        startup.end()
         is_complete = read(source, walks_of(streams, bookmarks), self._writer, LOGGER)
         return 0 if is_complete else FAILED
 
@@ -186,10 +181,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> NoReturn:
     """Run the command line."""
-    # Until the run handles signals itself, SIGINT ends the process at once, without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Imported modules are never garbage: collecting meanwhile would take a tenth of the start-up time.
-    gc.disable()
+    startup.begin()
     _Parser.given = sys.argv[1:]
     given = parser().parse_args()
     replace_closed_output()
