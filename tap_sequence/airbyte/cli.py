@@ -26,10 +26,10 @@ from tap_sequence.airbyte.messages import (
 from tap_sequence.airbyte.output import MessageWriter
 from tap_sequence.errors import OutputError, TapSequenceError
 from tap_sequence.runtime import startup
-from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output
+from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output, report_stop
 from tap_sequence.runtime.input_files import without_values
 from tap_sequence.runtime.interruptible_wait import InterruptibleWait
-from tap_sequence.runtime.signals import StoppedError, StopSignals, handle_hangup, ignore_signals
+from tap_sequence.runtime.signals import StoppedError, StopSignals, handle_hangup
 
 if TYPE_CHECKING:
     from tap_sequence.source import Source
@@ -73,11 +73,7 @@ class Run:
         try:
             return COMMANDS[self._given.command](self)
         except StoppedError as stopped:
-            ignore_signals()
-            LOGGER.warning(
-                "%s. The last STATE describes all that was written; the next run resumes there.", stopped
-            )
-            return stopped.exit_status
+            return report_stop(stopped, LOGGER)
         except BrokenPipeError:
             discard_output()
             return FAILED

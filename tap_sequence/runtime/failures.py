@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 
 from tap_sequence.errors import NestingError, OutputError, TapSequenceError, UnexpectedError
+from tap_sequence.runtime.signals import StoppedError, ignore_signals
 from tap_sequence.text.redaction import excerpt
 
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
@@ -23,6 +25,13 @@ def as_tap_error(error: Exception) -> TapSequenceError:
         discard_output()
         return OutputError("it is closed" if error.errno == errno.EBADF else str(error.strerror))
     return UnexpectedError(type(error).__name__, excerpt(str(error)))
+
+
+def report_stop(stopped: StoppedError, logger: logging.Logger) -> int:
+    """Report that a signal stopped the run, and return the exit status."""
+    ignore_signals()
+    logger.warning("%s. The last STATE describes all that was written; the next run resumes there.", stopped)
+    return stopped.exit_status
 
 
 def discard_output() -> None:

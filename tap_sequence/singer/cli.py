@@ -16,10 +16,10 @@ from singer_sdk.exceptions import MappingError
 from singer_sdk.plugin_base import SingerCommand
 
 from tap_sequence.errors import StreamMapError, TapSequenceError
-from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output
+from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_closed_output, report_stop
 from tap_sequence.runtime.input_files import without_values
 from tap_sequence.runtime.log_records import clean_log_records
-from tap_sequence.runtime.signals import StoppedError, ignore_signals
+from tap_sequence.runtime.signals import StoppedError
 from tap_sequence.singer.about import describe_settings
 from tap_sequence.singer.environment import PREFIX
 from tap_sequence.text.redaction import excerpt
@@ -96,11 +96,7 @@ class TapCommand(SingerCommand):
                     sys.stdout.flush()
                     raise
         except StoppedError as stopped:
-            ignore_signals()
-            self.logger.warning(
-                "%s. The last STATE describes all that was written; the next run resumes there.", stopped
-            )
-            sys.exit(stopped.exit_status)
+            sys.exit(report_stop(stopped, self.logger))
         except BrokenPipeError:
             self._stop_for_target()
         except TapSequenceError as error:
