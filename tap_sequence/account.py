@@ -11,7 +11,6 @@ to the logger `tap_sequence`. docs/python.md describes it.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from tap_sequence.catalog import STREAMS, STREAMS_BY_NAME, StreamSpec
 from tap_sequence.errors import TapSequenceError, UnknownStreamError
 from tap_sequence.runtime.log_records import clean_record
 from tap_sequence.settings_arguments import AccountSettings, settings_signature
-from tap_sequence.settings_checks import check_settings, find_environment_secrets, find_secrets
+from tap_sequence.settings_checks import check_settings, hide_secrets
 from tap_sequence.source import Source
 from tap_sequence.sync.models import Record, RecordPage
 from tap_sequence.sync.state import bookmarks_of, unwrap
@@ -69,7 +68,7 @@ class Account:
     def __init__(self, **settings: Unpack[AccountSettings]) -> None:
         config: dict[str, Any] = {**settings}
         # Texts from outside are quoted without them from now on.
-        MASK.add(find_secrets(config) | find_environment_secrets(os.environ, "TAP_SEQUENCE_"))
+        hide_secrets(config)
         self._source = Source(check_settings(config, _LOGGER), logger=_LOGGER)
 
     @property

@@ -15,6 +15,9 @@ from tap_sequence import __version__
 from tap_sequence.sync.timestamps import parse_timestamp
 
 DEMO = "demo"
+PREFIX = "TAP_SEQUENCE_"
+"""The names of environment variables that are settings begin with it."""
+
 SALT = "actor_email_salt"
 
 # In Python, `$` also matches before a trailing newline.

@@ -7,6 +7,7 @@ import difflib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -21,6 +22,7 @@ from tap_sequence.settings import (
     CONFIG_JSONSCHEMA,
     DEMO,
     HEADER_PATTERN,
+    PREFIX,
     SALT,
     SECRETS,
     TYPES,
@@ -29,7 +31,7 @@ from tap_sequence.settings import (
     settings_of,
 )
 from tap_sequence.sync.timestamps import MICROSECONDS, parse_timestamp
-from tap_sequence.text.redaction import excerpt
+from tap_sequence.text.redaction import MASK, excerpt
 
 _CREDENTIALS = ("client_id", "client_secret")
 _BOOLEANS = {
@@ -67,6 +69,11 @@ def find_secrets(config: Mapping[str, Any]) -> dict[str, str]:
         # The demo's credentials are documented, and its name is in many messages.
         if definition.get("secret") and isinstance(config.get(name), str) and config[name] != DEMO
     }
+
+
+def hide_secrets(config: Mapping[str, Any]) -> None:
+    """Let nothing show the secrets in a config, or those that the tap would read from the environment."""
+    MASK.add(find_environment_secrets(os.environ, PREFIX) | find_secrets(config))
 
 
 def find_environment_secrets(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -148,9 +155,14 @@ def find_unknown_variables(
             continue
         if for_all_plugins and ("__" in rest or rest.endswith(endings)):
             continue
-        close = difflib.get_close_matches(variable.upper(), names, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(variable.upper(), names)
         yield f"Environment variable {excerpt(variable)} is not a setting of this tap and has no effect.{hint}"
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a sentence, after a space, that suggests the closest of some names; "" if none is close."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def find_settings_without_effect(config: Mapping[str, Any]) -> Iterator[str]:
@@ -212,7 +224,7 @@ def _problems_beyond_schema(
         if value is None and name in _CREDENTIALS and config.get("environment") != DEMO:
             wanted = "the value from your Sequence API credentials"
             if is_command_line:
-                wanted += f", in the config file or, with --config=ENV, in TAP_SEQUENCE_{name.upper()}"
+                wanted += f", in the config file or, with --config=ENV, in {PREFIX}{name.upper()}"
             yield name, f"{name} is missing; set it to {wanted}"
         elif isinstance(value, str) and value != value.strip():
             yield name, f"{name} has leading or trailing white space"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import os
 from typing import Any
 
 from tap_sequence.runtime.input_files import read_object
 from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings
-from tap_sequence.settings_checks import check_settings, find_environment_secrets, find_secrets
-from tap_sequence.text.redaction import MASK, excerpt
-
-_TAP_PREFIX = "TAP_SEQUENCE_"
-"""Where the tap reads settings from environment variables. This front reads none, but must not show them either."""
+from tap_sequence.settings_checks import check_settings, did_you_mean, hide_secrets
+from tap_sequence.text.redaction import excerpt
 
 
 def read_settings(path: str, logger: logging.Logger) -> Settings:
@@ -28,7 +23,7 @@ def read_settings(path: str, logger: logging.Logger) -> Settings:
         SettingsError: A setting is wrong.
     """
     config = read_object(path, "config")
-    MASK.add(find_environment_secrets(os.environ, _TAP_PREFIX) | find_secrets(config))
+    hide_secrets(config)
     _drop_unknown(config, logger)
     return check_settings(config, logger)
 
@@ -38,6 +33,5 @@ def _drop_unknown(config: dict[str, Any], logger: logging.Logger) -> None:
     for name in [name for name in config if name not in CONFIG_JSONSCHEMA["properties"]]:
         del config[name]
         if not name.startswith("__"):
-            close = difflib.get_close_matches(name, CONFIG_JSONSCHEMA["properties"], n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(name, CONFIG_JSONSCHEMA["properties"])
             logger.warning("%s is not a setting of this source and has no effect.%s", excerpt(name), hint)

@@ -20,8 +20,8 @@ from tap_sequence.runtime.failures import as_tap_error, discard_output, replace_
 from tap_sequence.runtime.input_files import without_values
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StoppedError
+from tap_sequence.settings import PREFIX
 from tap_sequence.singer.about import describe_settings
-from tap_sequence.singer.environment import PREFIX
 from tap_sequence.text.redaction import excerpt
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pathlib import Path
 import singer_sdk
 from dotenv import dotenv_values
 
-PREFIX = "TAP_SEQUENCE_"
-"""The names of environment variables that are settings begin with it."""
+from tap_sequence.settings import PREFIX
 
 ENV_FILES = [folder / ".env" for folder in Path(singer_sdk.__file__).parents]
 """Where `.env` may be: in the folders above the installation, as in every tap built with the SDK."""

@@ -13,7 +13,7 @@ from singer_sdk.logging import ConsoleFormatter
 
 from tap_sequence.errors import LogConfigError, LoggingError, LogLevelError
 from tap_sequence.runtime.log_records import clean_log_records
-from tap_sequence.singer.environment import PREFIX
+from tap_sequence.settings import PREFIX
 
 _LEVEL_VARIABLES = (f"{PREFIX}LOGLEVEL", "LOGLEVEL")
 _CONFIG_VARIABLE = "SINGER_SDK_LOG_CONFIG"

@@ -25,7 +25,7 @@ from tap_sequence.errors import SettingsError
 from tap_sequence.runtime.input_files import read_object
 from tap_sequence.runtime.log_records import clean_log_records
 from tap_sequence.runtime.signals import StopSignals, handle_hangup
-from tap_sequence.settings import CONFIG_JSONSCHEMA, Settings, fill_defaults, settings_of
+from tap_sequence.settings import CONFIG_JSONSCHEMA, PREFIX, Settings, fill_defaults, settings_of
 from tap_sequence.settings_checks import (
     find_environment_secrets,
     find_problems,
@@ -38,7 +38,7 @@ from tap_sequence.settings_checks import (
 from tap_sequence.singer.about import ABOUT_FORMAT, describe_streams
 from tap_sequence.singer.catalogs import complete_catalog, selected_schema, warn_if_nothing_is_selected
 from tap_sequence.singer.cli import TapCommand, blocking_output, without_info
-from tap_sequence.singer.environment import PREFIX, read_variables
+from tap_sequence.singer.environment import read_variables
 from tap_sequence.singer.input_files import ConfigInput
 from tap_sequence.singer.logging_setup import set_up_logging
 from tap_sequence.singer.output import LineWriter

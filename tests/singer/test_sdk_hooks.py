@@ -12,7 +12,7 @@ from singer_sdk.mapper import PluginMapper, SameRecordTransform, StreamMap
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 from singer_sdk.singerlib import RecordMessage
 
-from tap_sequence.singer.environment import PREFIX
+from tap_sequence.settings import PREFIX
 from tap_sequence.singer.reader_stream import ReaderStream
 from tap_sequence.singer.shared_stream import SharedPageStream, _is_not_announcement
 from tap_sequence.singer.streams import STREAM_TYPES
