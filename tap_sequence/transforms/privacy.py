@@ -16,16 +16,15 @@ from tap_sequence.text.redaction import without_emails
 KEEP, HASH, DROP = "keep", "hash", "drop"
 ACTIONS = (KEEP, HASH, DROP)
 
+_OF_RECORD = frozenset({"email", "alertEmailAddresses"})
+"""Fields of users and accounts that are addresses. Those of a log are in its items."""
+
 _ADDRESSES = (
     ("properties", "activityLogItems", "items", "properties", "activityLogActor", "properties", "email"),
     ("properties", "actorEmail"),
-    ("properties", "email"),
-    ("properties", "alertEmailAddresses"),
+    *(("properties", name) for name in sorted(_OF_RECORD)),
 )
 """Paths of addresses in the streams' schemas."""
-
-_OF_RECORD = frozenset({"email", "alertEmailAddresses"})
-"""Fields of users and accounts that are addresses. Those of a log are in its items."""
 
 _HASHED = (
     "Hash of the e-mail address in place of the address: SHA-256 of the lower-cased address, in hexadecimal, "
