@@ -11,7 +11,6 @@ from tap_sequence.airbyte.messages import FULL_REFRESH, INCREMENTAL, Stream
 from tap_sequence.catalog import STREAMS, STREAMS_BY_NAME, StreamSpec
 from tap_sequence.errors import ConfiguredCatalogError
 from tap_sequence.source import Source
-from tap_sequence.sync.state import REPLICATION_KEY
 from tap_sequence.text.redaction import excerpt
 
 
@@ -34,21 +33,21 @@ def discover(source: Source) -> list[Stream]:
 
 
 def _describe(spec: StreamSpec, schema: Mapping[str, Any]) -> Stream:
-    is_incremental = spec.endpoint.is_append_only
+    cursor = spec.replication_key
     return Stream(
         name=spec.name,
         json_schema=to_airbyte(schema),
         supported_sync_modes=sync_modes(spec),
-        is_resumable=is_incremental,
+        is_resumable=cursor is not None,
         source_defined_primary_key=[[key] for key in spec.primary_keys],
-        source_defined_cursor=True if is_incremental else None,
-        default_cursor_field=[REPLICATION_KEY] if is_incremental else None,
+        source_defined_cursor=None if cursor is None else True,
+        default_cursor_field=None if cursor is None else [cursor],
     )
 
 
 def sync_modes(spec: StreamSpec) -> Sequence[str]:
     """Return the sync modes that a stream supports."""
-    return [FULL_REFRESH, INCREMENTAL] if spec.endpoint.is_append_only else [FULL_REFRESH]
+    return [FULL_REFRESH] if spec.replication_key is None else [FULL_REFRESH, INCREMENTAL]
 
 
 def to_airbyte(schema: Any) -> Any:
