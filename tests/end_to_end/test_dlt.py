@@ -54,6 +54,19 @@ def environment_for(folder: Path, **variables: str) -> dict[str, str]:
     )
 
 
+def run_in(folder: Path, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder that is its home, too."""
+    return subprocess.run(
+        command,
+        env=environment_for(folder, **variables),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+
+
 class Loader:
     """Loads with dlt, in a folder of its own.
 
@@ -265,14 +278,7 @@ assert all(parameters[name].default == getattr(Settings(), name) for name in par
 source = sequence(environment="demo")
 print(*source.resources, "|", *source.selected_resources)
 """
-    done = subprocess.run(
-        [python, "-c", code],
-        env=environment_for(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_in(tmp_path, python, "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
     resources, _, selected = done.stdout.partition(" | ")
     assert set(resources.split()) == set(SCHEMAS)
@@ -283,15 +289,7 @@ def test_page_works_as_written(python: Path, tmp_path: Path) -> None:
     """Every block of Python on docs/dlt.md, but for the last, which is for Dagster, one after another."""
     *pipeline, _ = blocks(ROOT / "docs" / "dlt.md", "python")
     script = "\n".join(block.text for block in pipeline)
-    done = subprocess.run(
-        [python, "-c", script],
-        env=environment_for(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = run_in(tmp_path, python, "-c", script)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sequence.duckdb").exists()
 
@@ -303,19 +301,12 @@ def test_page_dagster_definitions_materialize(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-    done = subprocess.run(
-        [commands / "dagster", "asset", "materialize", "--select", "*", "-f", "definitions.py"],
-        env=environment_for(
-            tmp_path,
-            DAGSTER_HOME=str(home),
-            SOURCES__SEQUENCE__ENVIRONMENT="demo",
-            PATH=f"{commands}:/usr/bin:/bin",
-        ),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
+    done = run_in(
+        tmp_path,
+        *(commands / "dagster", "asset", "materialize", "--select", "*", "-f", "definitions.py"),
+        DAGSTER_HOME=str(home),
+        SOURCES__SEQUENCE__ENVIRONMENT="demo",
+        PATH=f"{commands}:/usr/bin:/bin",
     )
     assert done.returncode == 0, done.stderr
     assert "sequence" in done.stderr
